@@ -1,0 +1,103 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DestinationSpec describes a system that holds audiences. Exactly one of webhook and sql is set.
+// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql)].filter(x, x).size() == 1",message="exactly one of webhook and sql is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql)",message="the kind of a Destination cannot be changed; make a new Destination"
+type DestinationSpec struct {
+	// platformRef names the Platform whose audiences may come here.
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Destination"
+	// +required
+	PlatformRef LocalReference `json:"platformRef"`
+	// webhook receives members as JSON over HTTP.
+	// +optional
+	Webhook *WebhookDestination `json:"webhook,omitempty"`
+	// sql holds members as rows of a table.
+	// +optional
+	SQL *SQLDestination `json:"sql,omitempty"`
+	// suspend stops every run to this destination.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// WebhookDestination receives batches of changes as JSON over HTTP; docs/destinations.md describes the body.
+type WebhookDestination struct {
+	// url that batches are posted to.
+	// +kubebuilder:validation:Pattern=`^https?://[^/]+.*$`
+	// +kubebuilder:validation:MaxLength=2048
+	// +required
+	URL string `json:"url"`
+	// tokenSecretRef names a token that is sent as "Authorization: Bearer".
+	// +optional
+	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
+}
+
+// SQLDestination holds one row per member and audience; docs/destinations.md describes the table.
+type SQLDestination struct {
+	// driver of the database.
+	// +kubebuilder:validation:Enum=postgres
+	// +required
+	Driver string `json:"driver"`
+	// dsnSecretRef names the connection string, such as postgres://user:password@host:5432/database.
+	// +required
+	DSNSecretRef SecretKeyReference `json:"dsnSecretRef"`
+	// table that holds the members, with its schema if it is not public; it is made when missing.
+	// +kubebuilder:validation:Pattern=`^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}$`
+	// +required
+	Table string `json:"table"`
+}
+
+// DestinationStatus tells how a Destination is doing.
+type DestinationStatus struct {
+	CommonStatus `json:",inline"`
+	// type is webhook or sql.
+	// +kubebuilder:validation:MaxLength=16
+	// +optional
+	Type string `json:"type,omitempty"`
+	// audiences that are synced to this destination.
+	// +optional
+	Audiences int64 `json:"audiences"`
+}
+
+// Destination is a system that holds audiences: a mail tool, an ad platform, a database.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=dest,categories=kohort
+// +kubebuilder:printcolumn:name="Platform",type=string,JSONPath=`.spec.platformRef.name`
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.status.type`
+// +kubebuilder:printcolumn:name="Audiences",type=integer,JSONPath=`.status.audiences`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Status",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="a Destination's name has at most 63 characters"
+type Destination struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +required
+	Spec DestinationSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
+	// +optional
+	Status DestinationStatus `json:"status,omitempty"`
+}
+
+// DestinationList is a list of Destinations.
+// +kubebuilder:object:root=true
+type DestinationList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Destination `json:"items"`
+}
+
+// Common gives the part of the status that every kind has.
+func (d *Destination) Common() *CommonStatus { return &d.Status.CommonStatus }
+
+// Type is webhook or sql.
+func (d *Destination) Type() string {
+	if d.Spec.Webhook != nil {
+		return "webhook"
+	}
+	return "sql"
+}

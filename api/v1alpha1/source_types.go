@@ -1,0 +1,251 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Party says whose data it is; it is kept with every event to the end.
+// +kubebuilder:validation:Enum=First;Second;Third
+type Party string
+
+// Parties.
+const (
+	PartyFirst  Party = "First"
+	PartySecond Party = "Second"
+	PartyThird  Party = "Third"
+)
+
+// SourceSpec describes one touchpoint. Exactly one of http, files and sql says where events come from.
+// +kubebuilder:validation:XValidation:rule="[has(self.http), has(self.files), has(self.sql)].filter(x, x).size() == 1",message="exactly one of http, files and sql is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.http) == has(oldSelf.http) && has(self.files) == has(oldSelf.files) && has(self.sql) == has(oldSelf.sql)",message="the kind of a Source cannot be changed; make a new Source"
+// +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.mapping)",message="mapping is required with files and sql, and not used with http"
+// +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.schedule)",message="schedule is for files and sql; an http Source takes events at any time"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone needs a schedule"
+type SourceSpec struct {
+	// platformRef names the Platform that receives the events.
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Source"
+	// +required
+	PlatformRef LocalReference `json:"platformRef"`
+	// party says whose data it is. Default First.
+	// +optional
+	Party Party `json:"party,omitempty"`
+	// http takes events from SDKs that speak Segment's tracking API.
+	// +optional
+	HTTP *HTTPSource `json:"http,omitempty"`
+	// files reads CSV, JSONL or Parquet files.
+	// +optional
+	Files *FilesSource `json:"files,omitempty"`
+	// sql reads the rows of a query.
+	// +optional
+	SQL *SQLSource `json:"sql,omitempty"`
+	// mapping (Bloblang) makes events of a record: root is one event or a list of events as Segment's tracking API
+	// writes them; deleted() leaves the record out.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32768
+	// +optional
+	Mapping string `json:"mapping,omitempty"`
+	// schedule of runs; without it a Source runs once, and again when asked.
+	// +optional
+	Schedule Schedule `json:"schedule,omitempty"`
+	// timeZone of a cron schedule, an IANA name such as Europe/Berlin. Default UTC.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	TimeZone string `json:"timeZone,omitempty"`
+	// suspend stops the collector or the schedule.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// HTTPSource is a collector that SDKs send to.
+// +kubebuilder:validation:XValidation:rule="!(has(self.replicas) && has(self.autoscaling))",message="either replicas or autoscaling, not both"
+type HTTPSource struct {
+	// replicas is a fixed number of collectors.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+	// autoscaling lets the number of collectors follow their load. Default: one to three at 70 % CPU.
+	// +optional
+	Autoscaling *Autoscaling `json:"autoscaling,omitempty"`
+	// writeKeySecretRef names the key that SDKs must send. Absent: a Secret named <source>-write-key is made, key writeKey.
+	// +optional
+	WriteKeySecretRef *SecretKeyReference `json:"writeKeySecretRef,omitempty"`
+}
+
+// Autoscaling bounds a HorizontalPodAutoscaler.
+// +kubebuilder:validation:XValidation:rule="self.minReplicas <= self.maxReplicas",message="minReplicas must not exceed maxReplicas"
+type Autoscaling struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +required
+	MinReplicas int32 `json:"minReplicas"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +required
+	MaxReplicas int32 `json:"maxReplicas"`
+	// targetCPUUtilizationPercentage of the requested CPU. Default 70.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	TargetCPUUtilizationPercentage *int32 `json:"targetCPUUtilizationPercentage,omitempty"`
+}
+
+// FileFormat of a files Source.
+// +kubebuilder:validation:Enum=CSV;JSONL;Parquet
+type FileFormat string
+
+// Formats of a files Source.
+const (
+	FormatCSV     FileFormat = "CSV"
+	FormatJSONL   FileFormat = "JSONL"
+	FormatParquet FileFormat = "Parquet"
+)
+
+// FilesSource reads one file, or every file that a pattern matches.
+// +kubebuilder:validation:XValidation:rule="self.url.startsWith('file:///') == has(self.claimRef)",message="a file:// url needs claimRef, the PersistentVolumeClaim that holds it, and only it does"
+type FilesSource struct {
+	// url of the file: http://, https://, or file:/// with a path inside the claim, where * and ? match names. A name
+	// that ends with .gz is unpacked.
+	// +kubebuilder:validation:Pattern=`^(https?://[^/]+|file://)/.+$`
+	// +kubebuilder:validation:MaxLength=2048
+	// +required
+	URL string `json:"url"`
+	// claimRef names the PersistentVolumeClaim that a file:// url reads from; it is mounted read-only.
+	// +optional
+	ClaimRef *LocalReference `json:"claimRef,omitempty"`
+	// format of the records.
+	// +required
+	Format FileFormat `json:"format"`
+}
+
+// SQLSource reads the rows of a query.
+// +kubebuilder:validation:XValidation:rule="!has(self.cursorColumn) || self.query.contains('$1')",message="with cursorColumn the query must use $1, the cursor's last value (NULL in the first run)"
+type SQLSource struct {
+	// driver of the database.
+	// +kubebuilder:validation:Enum=postgres
+	// +required
+	Driver string `json:"driver"`
+	// dsnSecretRef names the connection string, such as postgres://user:password@host:5432/database.
+	// +required
+	DSNSecretRef SecretKeyReference `json:"dsnSecretRef"`
+	// query that gives one row per record.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32768
+	// +required
+	Query string `json:"query"`
+	// cursorColumn of the result whose greatest value a run hands to the next one as $1. The query must order by it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	CursorColumn string `json:"cursorColumn,omitempty"`
+}
+
+// SourceStatus tells how a Source is doing.
+type SourceStatus struct {
+	CommonStatus `json:",inline"`
+	// type is http, files or sql.
+	// +kubebuilder:validation:MaxLength=16
+	// +optional
+	Type string `json:"type,omitempty"`
+	// accepted is the number of events stored. Written by the engine.
+	// +optional
+	Accepted *int64 `json:"accepted,omitempty"`
+	// rejected is the number of events and records in quarantine. Written by the engine.
+	// +optional
+	Rejected *int64 `json:"rejected,omitempty"`
+	// lastEventTime is when the newest event was received. Written by the engine.
+	// +optional
+	LastEventTime *metav1.Time `json:"lastEventTime,omitempty"`
+	// endpoint that SDKs send to, inside the cluster.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+	// lastRun of a files or sql Source.
+	// +optional
+	LastRun *PullRun `json:"lastRun,omitempty"`
+	// nextRun of a schedule.
+	// +optional
+	NextRun *metav1.Time `json:"nextRun,omitempty"`
+}
+
+// PullRun tells how one run of a files or sql Source went.
+type PullRun struct {
+	Run `json:",inline"`
+	// read is the number of records read.
+	// +optional
+	Read int64 `json:"read,omitempty"`
+	// published is the number of events handed to the stream and acknowledged by it.
+	// +optional
+	Published int64 `json:"published,omitempty"`
+	// rejected is the number of records sent to quarantine.
+	// +optional
+	Rejected int64 `json:"rejected,omitempty"`
+	// rejections by reason, most frequent first.
+	// +listType=map
+	// +listMapKey=reason
+	// +kubebuilder:validation:MaxItems=10
+	// +optional
+	Rejections []RejectionCount `json:"rejections,omitempty"`
+}
+
+// Source is a touchpoint: a website, an app, a CRM, a support desk.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=src,categories=kohort
+// +kubebuilder:printcolumn:name="Platform",type=string,JSONPath=`.spec.platformRef.name`
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.status.type`
+// +kubebuilder:printcolumn:name="Accepted",type=integer,JSONPath=`.status.accepted`
+// +kubebuilder:printcolumn:name="Rejected",type=integer,JSONPath=`.status.rejected`
+// +kubebuilder:printcolumn:name="Last-Event",type=date,JSONPath=`.status.lastEventTime`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Status",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="a Source's name has at most 40 characters, for the names of its workloads are made from it"
+type Source struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +required
+	Spec SourceSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
+	// +optional
+	Status SourceStatus `json:"status,omitempty"`
+}
+
+// SourceList is a list of Sources.
+// +kubebuilder:object:root=true
+type SourceList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Source `json:"items"`
+}
+
+// Common gives the part of the status that every kind has.
+func (s *Source) Common() *CommonStatus { return &s.Status.CommonStatus }
+
+// GetParty is spec.party or its default, First.
+func (s *Source) GetParty() Party {
+	if s.Spec.Party == "" {
+		return PartyFirst
+	}
+	return s.Spec.Party
+}
+
+// Type is http, files or sql.
+func (s *Source) Type() string {
+	switch {
+	case s.Spec.HTTP != nil:
+		return "http"
+	case s.Spec.Files != nil:
+		return "files"
+	default:
+		return "sql"
+	}
+}
+
+// WriteKey names the Secret and key that hold an http Source's write key.
+func (s *Source) WriteKey() SecretKeyReference {
+	if s.Spec.HTTP != nil && s.Spec.HTTP.WriteKeySecretRef != nil {
+		return *s.Spec.HTTP.WriteKeySecretRef
+	}
+	return SecretKeyReference{Name: s.Name + "-write-key", Key: "writeKey"}
+}

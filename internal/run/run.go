@@ -1,0 +1,217 @@
+// Package run is what the operator and a Job say to each other: the order that a pull or a sync is given in the
+// environment variable KOHORT_ORDER, and the report that it leaves in its termination message.
+//
+// A Job needs no Kubernetes credential for either: the order stands in its immutable template, and the kubelet carries
+// the report to the API server.
+package run
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// OrderVariable is the environment variable that holds a Job's order as JSON.
+const OrderVariable = "KOHORT_ORDER"
+
+// TerminationPath is where the kubelet looks for a container's termination message.
+const TerminationPath = "/dev/termination-log"
+
+// MaxReport is the number of bytes of a termination message that the kubelet keeps.
+const MaxReport = 4096
+
+// Exit codes of a run. A Job tries again after ExitRetry and gives up at once after ExitFatal.
+const (
+	ExitSucceeded = 0
+	// ExitRetry : something outside failed that may be well later.
+	ExitRetry = 1
+	// ExitFatal : a person has to change something first.
+	ExitFatal = 2
+)
+
+// PullOrder tells a puller what to read.
+type PullOrder struct {
+	Platform string    `json:"platform"`
+	Source   string    `json:"source"`
+	Party    string    `json:"party"` // First, Second or Third
+	Slot     time.Time `json:"slot"`  // the moment that the schedule asked for, UTC
+	Mapping  string    `json:"mapping"`
+	Files    *Files    `json:"files,omitempty"`
+	SQL      *SQL      `json:"sql,omitempty"`
+}
+
+// Files names the files to read.
+type Files struct {
+	URL    string `json:"url"` // http(s)://…, or file:///path relative to Root
+	Format string `json:"format"`
+	Root   string `json:"root,omitempty"` // directory that the claim is mounted at
+}
+
+// SQL names the query to run. The connection string is in the file that the flag --dsn-file names.
+type SQL struct {
+	Driver       string `json:"driver"`
+	Query        string `json:"query"`
+	CursorColumn string `json:"cursorColumn,omitempty"`
+}
+
+// SyncOrder tells a sync what to deliver where.
+type SyncOrder struct {
+	Platform    string            `json:"platform"`
+	Sync        string            `json:"sync"` // the Sync's name: the key of its state in the warehouse
+	Audience    string            `json:"audience"`
+	Destination string            `json:"destination"`
+	Mode        string            `json:"mode"` // Mirror
+	Slot        time.Time         `json:"slot"`
+	Identifiers []string          `json:"identifiers,omitempty"` // types to send; empty: all
+	Traits      map[string]string `json:"traits,omitempty"`      // field at the destination -> trait
+	Drain       bool              `json:"drain,omitempty"`       // take every member out, whatever the audience says
+	Webhook     *Webhook          `json:"webhook,omitempty"`
+	Table       *Table            `json:"table,omitempty"`
+}
+
+// Webhook names the endpoint of a webhook destination. Its token is in the file that the flag --token-file names.
+type Webhook struct {
+	URL string `json:"url"`
+}
+
+// Table names the table of a sql destination. The connection string is in the file that the flag --dsn-file names.
+type Table struct {
+	Driver string `json:"driver"`
+	Name   string `json:"name"`
+}
+
+// Report is what a run says when it ends. Fields that do not belong to the kind of run stay zero.
+type Report struct {
+	Result  string `json:"result"`            // Succeeded or Failed
+	Reason  string `json:"reason,omitempty"`  // a reason of api/v1alpha1/conditions.go when Failed
+	Message string `json:"message,omitempty"` // what happened and the remedy; no personal data, no credentials
+
+	// A pull.
+	Read      int64 `json:"read,omitempty"`
+	Published int64 `json:"published,omitempty"`
+
+	// A sync.
+	Added    int64 `json:"added,omitempty"`
+	Updated  int64 `json:"updated,omitempty"`
+	Removed  int64 `json:"removed,omitempty"`
+	Retried  int64 `json:"retried,omitempty"`
+	Pending  int64 `json:"pending,omitempty"`
+	Members  int64 `json:"members,omitempty"`
+	Revision int64 `json:"revision,omitempty"`
+
+	// Both.
+	Rejected   int64       `json:"rejected,omitempty"`
+	Rejections []Rejection `json:"rejections,omitempty"` // at most 10, most frequent first
+}
+
+// Rejection counts rows refused for one reason.
+type Rejection struct {
+	Reason  string `json:"reason"`
+	Count   int64  `json:"count"`
+	Example string `json:"example,omitempty"` // without personal data
+}
+
+// Failure is an error that knows its reason and whether trying again can help.
+type Failure struct {
+	Reason string
+	Fatal  bool
+	Err    error
+}
+
+// Error gives the message for people.
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Fail makes a Failure that a later try may not meet again.
+func Fail(reason, format string, args ...any) error {
+	return &Failure{Reason: reason, Err: fmt.Errorf(format, args...)}
+}
+
+// Refuse makes a Failure that stays until a person changes something.
+func Refuse(reason, format string, args ...any) error {
+	return &Failure{Reason: reason, Fatal: true, Err: fmt.Errorf(format, args...)}
+}
+
+// ReadOrder reads the order of kind T (PullOrder or SyncOrder) from the environment.
+func ReadOrder[T any]() (T, error) {
+	var order T
+	text := os.Getenv(OrderVariable)
+	if text == "" {
+		return order, fmt.Errorf("environment variable %s is empty; it must hold the order as JSON", OrderVariable)
+	}
+	if err := json.Unmarshal([]byte(text), &order); err != nil {
+		return order, fmt.Errorf("reading the order in %s: %w", OrderVariable, err)
+	}
+	return order, nil
+}
+
+// Close completes a report with the error that ended the run and gives the exit code.
+func (r *Report) Close(err error) int {
+	if err == nil {
+		r.Result = "Succeeded"
+		return ExitSucceeded
+	}
+	r.Result, r.Reason, r.Message = "Failed", "RunFailed", err.Error()
+	var failure *Failure
+	if errors.As(err, &failure) {
+		r.Reason = failure.Reason
+		if failure.Fatal {
+			return ExitFatal
+		}
+	}
+	return ExitRetry
+}
+
+// Encode writes a report as JSON of at most MaxReport bytes: examples go first, then the message is cut.
+func (r Report) Encode() []byte {
+	out := marshal(r)
+	if len(out) <= MaxReport {
+		return out
+	}
+	rejections := make([]Rejection, len(r.Rejections))
+	for i, rejection := range r.Rejections {
+		rejection.Example = ""
+		rejections[i] = rejection
+	}
+	r.Rejections = rejections
+	for out = marshal(r); len(out) > MaxReport && len(r.Message) > 0; out = marshal(r) {
+		r.Message = cut(r.Message, len(r.Message)-(len(out)-MaxReport)-len("…"))
+	}
+	if len(out) > MaxReport {
+		r.Rejections = nil
+		out = marshal(r)
+	}
+	return out
+}
+
+// Decode reads a termination message.
+func Decode(message string) (Report, error) {
+	var report Report
+	if err := json.Unmarshal([]byte(message), &report); err != nil {
+		return Report{}, fmt.Errorf("reading a termination message: %w", err)
+	}
+	return report, nil
+}
+
+func marshal(r Report) []byte {
+	out, err := json.Marshal(r)
+	if err != nil { // a struct of texts and numbers always encodes
+		panic(err)
+	}
+	return out
+}
+
+// cut shortens text to at most n bytes plus an ellipsis, at a rune's boundary.
+func cut(text string, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	for n > 0 && n < len(text) && text[n]&0xC0 == 0x80 {
+		n--
+	}
+	return text[:min(n, len(text))] + "…"
+}

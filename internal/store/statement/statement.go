@@ -1,0 +1,115 @@
+// Package statement takes the text of one ClickHouse statement apart as far as
+// the store must: what kind it is, and, for an INSERT, where the statement
+// ends and its rows begin. It does not judge whether the SQL is valid; the
+// engine's parser does.
+package statement
+
+import "strings"
+
+// Statement is a text taken apart.
+type Statement struct {
+	// Text is the statement; for an INSERT with rows, the part before them,
+	// without the FORMAT clause.
+	Text string
+	// Verb is the first word in upper case, such as SELECT; empty when the text
+	// holds no word. Parentheses before it are skipped.
+	Verb string
+	// Rows says that the statement is an INSERT that is followed by rows.
+	Rows bool
+	// Format names the encoding of the rows, or the output format that a
+	// FORMAT clause of another statement asks for; empty when there is none.
+	Format string
+	// Inline holds the rows that follow in the same text.
+	Inline string
+	// FromInfile says that an INSERT reads a file of the server.
+	FromInfile bool
+}
+
+// Streams says whether the engine can stream the statement's result: it does
+// so for queries only, not for SHOW, DESCRIBE, EXPLAIN or DDL.
+func (s Statement) Streams() bool {
+	return s.Verb == "SELECT" || s.Verb == "WITH" || s.Verb == "FROM"
+}
+
+// Parse takes text apart.
+func Parse(text string) Statement {
+	s := Statement{Text: text}
+	l := lexer{text: text}
+	tok := l.next()
+	for tok.kind == symbol && tok.text == "(" {
+		tok = l.next()
+	}
+	if tok.kind != word {
+		return s
+	}
+	s.Verb = strings.ToUpper(tok.text)
+	if s.Verb == "INSERT" {
+		s.insert(&l)
+		return s
+	}
+	s.outputFormat(&l)
+	return s
+}
+
+// insert looks for the end of the statement: FORMAT name or VALUES outside
+// every parenthesis, unless a SELECT comes before it.
+func (s *Statement) insert(l *lexer) {
+	depth := 0
+	previous := "INSERT"
+	for tok := l.next(); tok.kind != end; tok = l.next() {
+		switch {
+		case tok.kind == symbol && tok.text == "(":
+			depth++
+		case tok.kind == symbol && tok.text == ")":
+			depth--
+		case tok.kind == word && depth == 0 && previous != "INTO" && previous != "TABLE" && previous != ".":
+			switch strings.ToUpper(tok.text) {
+			case "SELECT", "WITH":
+				return
+			case "INFILE":
+				s.FromInfile = s.FromInfile || previous == "FROM"
+			case "VALUES":
+				s.rows("Values", tok.start, tok.end)
+				return
+			case "FORMAT":
+				name := l.next()
+				if name.kind != word {
+					return
+				}
+				s.rows(name.text, tok.start, name.end)
+				return
+			}
+		}
+		previous = strings.ToUpper(tok.text)
+	}
+}
+
+// rows cuts the text: the statement before from, the rows after to.
+func (s *Statement) rows(format string, from, to int) {
+	inline := s.Text[to:]
+	if format != "Values" {
+		// As ClickHouse does it: blanks up to and with one line break belong to
+		// the statement, whatever follows belongs to the rows.
+		inline = strings.TrimLeft(inline, " \t\f;")
+		inline = strings.TrimPrefix(inline, "\r")
+		inline = strings.TrimPrefix(inline, "\n")
+	}
+	s.Rows, s.Format, s.Inline, s.Text = true, format, inline, s.Text[:from]
+}
+
+// outputFormat finds the last FORMAT name outside parentheses.
+func (s *Statement) outputFormat(l *lexer) {
+	depth := 0
+	for tok := l.next(); tok.kind != end; tok = l.next() {
+		switch {
+		case tok.kind == symbol && tok.text == "(":
+			depth++
+		case tok.kind == symbol && tok.text == ")":
+			depth--
+		case tok.kind == word && depth <= 0 && strings.EqualFold(tok.text, "FORMAT"):
+			if name := l.next(); name.kind == word {
+				s.Format = name.text
+			}
+		}
+	}
+}
