@@ -1,4 +1,4 @@
-module kohort.dev/kohort/hack/tools
+module kohort.dev/kohort/hack/tools/controller-gen
 
 go 1.26.0
 

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Fails when a generated file, go.mod or go.sum is not what generation gives, and says which. Run after "generate" and
+# "manifests".
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+generated=(api config charts)
+dirty=$(git status --porcelain -- "${generated[@]}")
+if [[ -n "$dirty" ]]; then
+  echo "generated files are not up to date; run 'make generate manifests' and commit:" >&2
+  echo "$dirty" >&2
+  git --no-pager diff --stat -- "${generated[@]}" >&2
+  exit 1
+fi
+
+for module in . hack/cluster hack/images; do
+  if ! diff=$(cd "$module" && go mod tidy -diff); then
+    echo "go.mod or go.sum of $module is not tidy; run 'go mod tidy' there and commit:" >&2
+    echo "$diff" | head -40 >&2
+    exit 1
+  fi
+done
+
+unformatted=$(git ls-files '*.go' | xargs gofmt -l)
+if [[ -n "$unformatted" ]]; then
+  echo "not formatted; run gofmt -w: $unformatted" >&2
+  exit 1
+fi
