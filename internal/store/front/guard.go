@@ -2,7 +2,6 @@ package front
 
 import (
 	"net/http"
-	"strings"
 
 	"kohort.dev/kohort/internal/store/chdb"
 	"kohort.dev/kohort/internal/store/statement"
@@ -11,11 +10,9 @@ import (
 // guard refuses what no client may run. The engine's own parser counts and
 // classifies; the table functions and engines that reach files or the network
 // are not granted to the engine's user in the first place.
-func guard(conn *chdb.Conn, s statement.Statement, readOnly bool) error {
-	text := s.Text
-	if s.Rows {
-		text += " FORMAT " + s.Format
-	}
+//
+// text is what the engine would parse: the statement without streamed rows.
+func guard(conn *chdb.Conn, s statement.Statement, text string, readOnly bool) error {
 	a, err := conn.Classify(text)
 	if err != nil {
 		return err
@@ -43,9 +40,9 @@ func control(s statement.Statement, denied func(string, ...any) error) error {
 	case "SET", "USE", "KILL", "ATTACH", "DETACH", "BACKUP", "RESTORE":
 		return nil
 	case "SYSTEM":
-		words := strings.Fields(strings.ToUpper(s.Text))
-		if len(words) > 1 && (words[1] == "SHUTDOWN" || words[1] == "KILL" || words[1] == "SUSPEND") {
-			return denied("SYSTEM %s would end the store; delete its pod instead", words[1])
+		switch s.Object {
+		case "SHUTDOWN", "KILL", "SUSPEND":
+			return denied("SYSTEM %s would end the store; delete its pod instead", s.Object)
 		}
 		return nil
 	case "INSERT":

@@ -14,6 +14,9 @@ type Statement struct {
 	// Verb is the first word in upper case, such as SELECT; empty when the text
 	// holds no word. Parentheses before it are skipped.
 	Verb string
+	// Object is the word after the verb in upper case, such as RELOAD in
+	// SYSTEM RELOAD; empty when no word follows.
+	Object string
 	// Rows says that the statement is an INSERT that is followed by rows.
 	Rows bool
 	// Format names the encoding of the rows, or the output format that a
@@ -43,6 +46,9 @@ func Parse(text string) Statement {
 		return s
 	}
 	s.Verb = strings.ToUpper(tok.text)
+	if second := (&lexer{text: text, pos: l.pos}).next(); second.kind == word {
+		s.Object = strings.ToUpper(second.text)
+	}
 	if s.Verb == "INSERT" {
 		s.insert(&l)
 		return s

@@ -1,0 +1,158 @@
+// Package jetstream runs the store's stream process: a NATS server with
+// JetStream in this process, whose acknowledgement of a publish means that the
+// message is on disk.
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"kohort.dev/kohort/internal/store/access"
+	"kohort.dev/kohort/internal/store/readiness"
+)
+
+// Config says how to run the stream.
+type Config struct {
+	Dir         string // where messages are kept; made when missing
+	Listen      string // address for clients, such as ":4222"; port 0 or -1 takes a free one
+	Credentials access.Credentials
+	MaxStore    int64  // bytes that all streams may hold; 0: what the volume has, less its floor
+	MinFree     uint64 // bytes of free space under which publishes are refused; 0: see disk.Usage.Floor
+	Log         *slog.Logger
+}
+
+const (
+	// MaxPayload is the largest message in bytes. The collector publishes
+	// groups of events as one message.
+	MaxPayload = 8 << 20
+	// maxMemory bounds streams that ask for memory storage: the store's own
+	// clients use none.
+	maxMemory = 16 << 20
+	// maxPending is how much one slow reader may leave unread before it is cut
+	// off: two of the largest messages and more.
+	maxPending  = 32 << 20
+	maxClients  = 1024
+	startWithin = 2 * time.Minute // recovery reads every message block
+)
+
+// Stream is the running server. Make one with [Open].
+type Stream struct {
+	cfg    Config
+	server *server.Server
+	conn   *nats.Conn // in process, for the readiness probe
+	health *readiness.Check
+	stop   context.CancelFunc
+	ended  chan struct{} // closed when the guard has ended
+}
+
+// Open starts the server and waits until it has recovered what it holds. The
+// caller closes the Stream.
+func Open(ctx context.Context, cfg Config) (*Stream, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("no directory for the stream: name one with --dir")
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the stream's directory: %w", err)
+	}
+	opts, err := cfg.options()
+	if err != nil {
+		return nil, err
+	}
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("configuring the stream: %w", err)
+	}
+	ns.SetLoggerV2(&logger{log: cfg.Log}, false, false, false)
+	s := &Stream{cfg: cfg, server: ns, ended: make(chan struct{})}
+	ns.Start()
+	if !ns.ReadyForConnections(startWithin) || !ns.JetStreamEnabled() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, fmt.Errorf("starting the stream in %s: it did not come up; its log says why", cfg.Dir)
+	}
+	if s.conn, err = nats.Connect("", nats.InProcessServer(ns), nats.Name("store"), nats.MaxReconnects(-1),
+		nats.UserInfo(cfg.Credentials.Username, cfg.Credentials.Password)); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, fmt.Errorf("connecting to the stream: %w", err)
+	}
+	s.health = readiness.New(s.write, healthEvery, healthWithin, time.Now)
+	guarded, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	go s.guard(guarded)
+	return s, nil
+}
+
+// options are those of the embedded server: clients on one port, nothing else.
+func (c Config) options() (*server.Options, error) {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("reading the address to listen on %q: %w", c.Listen, err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("reading the address to listen on %q: the port is not a number", c.Listen)
+	}
+	if number == 0 {
+		number = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	max := c.MaxStore
+	if max == 0 {
+		if max, err = capacity(c.Dir, c.MinFree); err != nil {
+			return nil, err
+		}
+	}
+	return &server.Options{
+		ServerName: "kohort-store",
+		Host:       host,
+		Port:       number,
+		// One account and one user. The system account exists, but no one has
+		// credentials for it.
+		Username:               c.Credentials.Username,
+		Password:               c.Credentials.Password,
+		MaxConn:                maxClients,
+		MaxPayload:             MaxPayload,
+		MaxPending:             maxPending,
+		MaxControlLine:         4 << 10,
+		WriteDeadline:          10 * time.Second,
+		JetStream:              true,
+		StoreDir:               c.Dir,
+		JetStreamMaxStore:      max,
+		JetStreamMaxMemory:     maxMemory,
+		SyncAlways:             true,
+		NoSigs:                 true,
+		DisableJetStreamBanner: true,
+		LameDuckDuration:       30 * time.Second,
+		LameDuckGracePeriod:    time.Second,
+	}, nil
+}
+
+// URL is the address for clients of this machine, such as
+// nats://127.0.0.1:4222, without credentials.
+func (s *Stream) URL() string { return s.server.ClientURL() }
+
+// Ready returns nil when a durable publish succeeded within the last second.
+func (s *Stream) Ready(ctx context.Context) error { return s.health.Ready(ctx) }
+
+// Close lets clients finish what they have sent, closes their connections and
+// writes out the state. Everything acknowledged was on disk before.
+func (s *Stream) Close() {
+	s.stop()
+	<-s.ended
+	s.health.Wait()
+	s.conn.Close()
+	s.server.Shutdown()
+	s.server.WaitForShutdown()
+}

@@ -1,0 +1,36 @@
+package storetest
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+
+	"kohort.dev/kohort/internal/store/access"
+	"kohort.dev/kohort/internal/store/jetstream"
+)
+
+// Credentials of every store that this package starts.
+const (
+	User     = "kohort"
+	Password = "test-password"
+)
+
+// Stream starts the store's stream in this process, on a free port of
+// 127.0.0.1 and in a temporary directory, for as long as the test runs. The
+// URL holds no credentials.
+func Stream(t testing.TB) (url, user, password string) {
+	t.Helper()
+	s, err := jetstream.Open(t.Context(), jetstream.Config{
+		Dir:         t.TempDir(),
+		Listen:      "127.0.0.1:0",
+		Credentials: access.Credentials{Username: User, Password: Password},
+		MinFree:     1, // a test does not care how full the machine's disk is
+		MaxStore:    4 << 30,
+		Log:         slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatalf("starting a stream: %v", err)
+	}
+	t.Cleanup(s.Close)
+	return s.URL(), User, Password
+}

@@ -1,0 +1,212 @@
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"kohort.dev/kohort/internal/store/access"
+	"kohort.dev/kohort/internal/store/chdb"
+	"kohort.dev/kohort/internal/store/front"
+	"kohort.dev/kohort/internal/store/prune"
+)
+
+// Config says how to run the warehouse.
+type Config struct {
+	Path        string // data directory; made when missing
+	Listen      string // address of the HTTP interface, such as ":8123"
+	Library     string // libchdb.so
+	Credentials access.Credentials
+	ReadOnly    *access.Credentials // a second user that can only read; nil: none
+	MaxMemory   uint64              // bytes for the engine; 0: 65 % of the container's limit
+	MinFree     uint64              // bytes under which inserts are refused; 0: see disk.Usage.Floor
+	Backups     string              // directory that BACKUP may write to; empty: none
+	Drain       time.Duration       // how long a stop waits for running statements; 0: 25 s
+	Limits      front.Limits
+}
+
+// defaultDrain fits into Kubernetes' grace period of 30 s.
+const defaultDrain = 25 * time.Second
+
+// Warehouse is the running store. Make one with [Open].
+type Warehouse struct {
+	cfg    Config
+	log    *slog.Logger
+	lock   *os.File
+	tmp    string // directory of the engine's configuration
+	engine *chdb.Engine
+	front  *front.Front
+	health *health
+}
+
+// Open takes the data directory, repairs its deduplication logs, starts the
+// engine and checks that it can write. The caller closes the Warehouse.
+//
+// libchdb allows one engine per process, ever: after Close, a process cannot
+// open another one.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err error) {
+	w := &Warehouse{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			w.release()
+		}
+	}()
+	if w.lock, err = take(cfg.Path); err != nil {
+		return nil, err
+	}
+	report, err := prune.Logs(cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	if report.Dropped > 0 {
+		log.WarnContext(ctx, "dropped deduplication entries whose rows were not stored", "entries", report.Entries, "dropped", report.Dropped)
+	}
+	if err := w.start(ctx); err != nil {
+		return nil, err
+	}
+	if w.health, err = newHealth(w.engine, cfg.Path, cfg.MinFree); err != nil {
+		return nil, err
+	}
+	w.front, err = front.New(ctx, front.Options{
+		Engine:      w.engine,
+		Credentials: cfg.Credentials,
+		ReadOnly:    cfg.ReadOnly,
+		Limits:      cfg.Limits,
+		Log:         log,
+		Room:        w.health.room,
+		Stored:      w.health.check.Succeeded,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// take makes the data directory and locks it against a second process, which
+// would otherwise prune the logs of a running engine.
+func take(path string) (*os.File, error) {
+	if path == "" {
+		return nil, errors.New("no data directory: name one with --path")
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "kohort.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the data directory %s: %w", path, err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("locking the data directory %s, which another process uses: %w", path, err)
+	}
+	return lock, nil
+}
+
+func (w *Warehouse) start(ctx context.Context) error {
+	memory := w.cfg.MaxMemory
+	limit, err := available(os.DirFS("/"))
+	if err != nil {
+		return err
+	}
+	if memory == 0 {
+		memory = uint64(float64(limit) * engineShare)
+	}
+	// Go's own part is small; the collector is told so before the kernel is.
+	debug.SetMemoryLimit(int64(max(limit/10, 64<<20)))
+	if w.tmp, err = os.MkdirTemp("", "kohort-warehouse-*"); err != nil {
+		return fmt.Errorf("making a directory for the engine's configuration: %w", err)
+	}
+	conf, err := engineConf{Memory: memory, Cores: runtime.GOMAXPROCS(0), Backups: w.cfg.Backups}.write(w.tmp)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	lib, err := chdb.Load(w.cfg.Library)
+	if err != nil {
+		return err
+	}
+	if w.engine, err = lib.Start(w.cfg.Path, "--config-file="+conf); err != nil {
+		return err
+	}
+	w.log.InfoContext(ctx, "engine started", "version", lib.Version(), "path", w.cfg.Path,
+		"memory", memory, "took", time.Since(begun).String())
+	return nil
+}
+
+// release gives back what Open took, in the reverse order.
+func (w *Warehouse) release() error {
+	var err error
+	if w.engine != nil {
+		err = w.engine.Close()
+	}
+	if w.tmp != "" {
+		err = errors.Join(err, os.RemoveAll(w.tmp))
+	}
+	if w.lock != nil {
+		err = errors.Join(err, w.lock.Close())
+	}
+	return err
+}
+
+// Serve answers on l until ctx ends. Then it takes no new requests, lets the
+// running ones end within the drain time, kills those that do not, and stops
+// the engine. The Warehouse cannot be used afterwards.
+func (w *Warehouse) Serve(ctx context.Context, l net.Listener) error {
+	handler, err := w.handler()
+	if err != nil {
+		return errors.Join(err, l.Close(), w.release())
+	}
+	// Requests outlive ctx, which only says that no more are taken.
+	requests, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    1 << 20,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err = <-served:
+		err = fmt.Errorf("serving on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+		w.log.InfoContext(ctx, "stopping: running statements may end")
+		err = w.drain(server, kill)
+		<-served
+	}
+	w.front.Wait()
+	w.health.check.Wait()
+	return errors.Join(err, w.release())
+}
+
+// drain stops the server: gently for the drain time, then by ending the
+// requests' contexts, which kills their statements.
+func (w *Warehouse) drain(server *http.Server, kill func()) error {
+	wait := w.cfg.Drain
+	if wait == 0 {
+		wait = defaultDrain
+	}
+	gently, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	if err := server.Shutdown(gently); err == nil {
+		return nil
+	}
+	w.log.Warn("killing the statements that still run", "after", wait.String())
+	kill()
+	if err := server.Close(); err != nil {
+		return fmt.Errorf("closing the server: %w", err)
+	}
+	return nil
+}
