@@ -1,0 +1,66 @@
+package segment
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"kohort.dev/kohort/test/demo/population"
+)
+
+// Report says how a load went.
+type Report struct {
+	Requests int64   `json:"requests"`
+	Events   int64   `json:"events"` // acknowledged
+	Retries  int64   `json:"retries"`
+	Seconds  float64 `json:"seconds"`
+}
+
+// Load sends trails over several connections. A trail stays on one of them and is sent in order, one request after the
+// other, as an SDK's queue does.
+func Load(ctx context.Context, c *Client, trails []population.Trail, library string, connections int, now func() time.Time) (Report, error) {
+	var requests, events, retries atomic.Int64
+	start := now()
+	group, ctx := errgroup.WithContext(ctx)
+	next := trailQueue(trails)
+	for range connections {
+		group.Go(func() error {
+			for trail, ok := next(); ok; trail, ok = next() {
+				for _, session := range trail.Sessions {
+					payload, err := Encode(session, library, now())
+					if err != nil {
+						return err
+					}
+					again, err := c.Send(ctx, payload)
+					retries.Add(int64(again))
+					if err != nil {
+						return err
+					}
+					requests.Add(1)
+					events.Add(int64(len(session.Events)))
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return Report{Requests: requests.Load(), Events: events.Load(), Retries: retries.Load(), Seconds: now().Sub(start).Seconds()}, err
+}
+
+// trailQueue hands each trail out once.
+func trailQueue(trails []population.Trail) func() (population.Trail, bool) {
+	var lock sync.Mutex
+	return func() (population.Trail, bool) {
+		lock.Lock()
+		defer lock.Unlock()
+		if len(trails) == 0 {
+			return population.Trail{}, false
+		}
+		trail := trails[0]
+		trails = trails[1:]
+		return trail, true
+	}
+}
