@@ -45,9 +45,7 @@ func (l layout) down(ctx context.Context, say func(string, ...any)) error {
 
 	note(l.unmountAll())
 	note(removeBridge(ctx))
-	if isThere("iptables") {
-		note(removeRules(ctx))
-	}
+	note(removeRules(ctx))
 	note(removeCgroups())
 	note(l.restoreKernel())
 	note(l.removeOutside())

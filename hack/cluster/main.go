@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const usage = `usage: cluster.sh COMMAND
+const usage = `usage: cluster COMMAND
 
   up                start the cluster, or what of it does not run; prints its kubeconfig's path
   down              end it and remove everything that it made
@@ -32,8 +32,7 @@ KOHORT_CACHE        holds built programs (default ~/.cache/kohort)
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The API server's programs are found in the administrator's directories
-	// too, which are not in everybody's PATH.
+	// Packages put programs in the administrator's directories too, which are not in everybody's PATH.
 	err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
 	if err == nil {
 		err = dispatch(ctx, os.Args[1:])
@@ -129,7 +128,7 @@ func runTools(ctx context.Context, names []string, progress *progress) error {
 	return tools.build(ctx, names...)
 }
 
-// openToolbox returns the tools whose source lies where cluster.sh says.
+// openToolbox returns the tools whose source lies where the script cluster says.
 func openToolbox(progress *progress) (toolbox, error) {
 	source := os.Getenv("KOHORT_MODULE_DIR")
 	if source == "" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -165,8 +166,8 @@ func otherCluster(ctx context.Context) (bool, error) {
 func removeRules(ctx context.Context) error {
 	var failed []error
 	for _, family := range []string{"iptables", "ip6tables"} {
-		if !isThere(family) {
-			continue
+		if _, err := exec.LookPath(family + "-save"); err != nil {
+			continue // without it there are no rules of ours
 		}
 		rules, err := run(ctx, family+"-save")
 		if err != nil {

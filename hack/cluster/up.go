@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +24,7 @@ func (l layout) up(ctx context.Context, tools toolbox, say func(string, ...any))
 	if os.Geteuid() != 0 {
 		return errors.New("a cluster needs root, for containers and their network: run this as root")
 	}
-	if err := installPackages(ctx, say); err != nil {
+	if err := installPackages(ctx, tools); err != nil {
 		return err
 	}
 	if err := tools.build(ctx); err != nil {
@@ -40,6 +41,16 @@ func (l layout) up(ctx context.Context, tools toolbox, say func(string, ...any))
 		return err
 	}
 	return l.start(ctx, tools, images, say)
+}
+
+// installPackages installs what the cluster takes from the machine.
+func installPackages(ctx context.Context, tools toolbox) error {
+	command := exec.CommandContext(ctx, filepath.Join(tools.source, "..", "lib", "host.sh"), "cluster")
+	command.Stdout, command.Stderr = os.Stderr, os.Stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("installing the machine's packages: %w", err)
+	}
+	return nil
 }
 
 // refuseSecondCluster fails when another Kubernetes node runs on the machine:

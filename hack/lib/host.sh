@@ -1,30 +1,89 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo need from Debian and is missing, and says what it does. The local cluster
-# installs its own packages when it starts.
+# Installs the Debian packages whose programs are missing on this machine.
+#
+#   host.sh              everything that building, testing and the demo need
+#   host.sh GROUP…       what one part needs: cluster, chdb, postgres
+#
+# It does nothing, at once, where all is there, also on another distribution.
 set -euo pipefail
 
-missing=()
-compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+# program and package, by group. A path is looked for as it stands.
+needs_of() {
+  case $1 in
+    cluster)
+      echo "containerd containerd
+ctr containerd
+runc runc
+/usr/lib/cni/bridge containernetworking-plugins
+iptables iptables
+ip iproute2
+socat socat
+mount mount
+nsenter util-linux" ;;
+    chdb) echo "npm npm" ;;
+    postgres) echo "/usr/lib/postgresql/*/bin/postgres postgresql
+/usr/share/zoneinfo/UTC tzdata" ;;
+    base) echo "/etc/ssl/certs/ca-certificates.crt ca-certificates" ;;
+    *)
+      echo "host.sh: there is no group $1: cluster, chdb, postgres and base are" >&2
+      return 1 ;;
+  esac
+}
 
-for command in go npm git; do
-  command -v "$command" >/dev/null || { echo "host.sh: $command is missing: install Go 1.26, Node.js with npm, and git first" >&2; exit 1; }
-done
-((${#missing[@]})) || exit 0
+is_there() {
+  # Administrators' programs are not in everybody's PATH.
+  if [[ $1 == /* ]]; then
+    compgen -G "$1" >/dev/null
+  else
+    PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin command -v "$1" >/dev/null
+  fi
+}
 
-if ! command -v apt-get >/dev/null || [[ $EUID -ne 0 ]]; then
-  echo "host.sh: install these Debian packages first, or run as root on Debian: ${missing[*]}" >&2
+missing() {
+  local group needs program package
+  for group in "$@"; do
+    needs=$(needs_of "$group")
+    while read -r program package; do
+      is_there "$program" || echo "$package"
+    done <<<"$needs"
+  done | sort -u
+}
+
+[[ $# -gt 0 ]] || set -- base cluster chdb postgres
+packages=$(missing "$@")
+[[ -n "$packages" ]] || exit 0
+
+mapfile -t packages <<<"$packages"
+if ! command -v apt-get >/dev/null; then
+  echo "host.sh: programs of these Debian packages are missing, and there is no apt-get to install them: ${packages[*]}" >&2
+  exit 1
+fi
+if [[ $EUID -ne 0 ]]; then
+  echo "host.sh: these Debian packages are missing: run as root: apt-get install --no-install-recommends ${packages[*]}" >&2
   exit 1
 fi
 
-# Only the server's programs are wanted: no server of the host's own is to be started.
-mkdir -p /etc/postgresql-common
-[[ -e /etc/postgresql-common/createcluster.conf ]] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-
-echo "installing ${missing[*]}"
+echo "installing Debian packages: ${packages[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+if printf '%s\n' "${packages[@]}" | grep -qx postgresql && [[ ! -e /etc/postgresql-common/createcluster.conf ]]; then
+  # Only the server's files are wanted, not a database that runs from now on.
+  mkdir -p /etc/postgresql-common
+  echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+fi
 log=$(mktemp)
-if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-  -o Dpkg::Options::=--force-confold "${missing[@]}"; } >"$log" 2>&1; then
+trap 'rm -f "$log"' EXIT
+install() {
+  apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold "${packages[@]}" >"$log" 2>&1
+}
+# The package lists of a fresh machine are empty or old.
+if ! install && ! { apt-get update -q >"$log" 2>&1 && install; }; then
   tail -20 "$log" >&2
+  echo "host.sh: installing ${packages[*]} failed" >&2
   exit 1
 fi
-rm -f "$log"
+
+still=$(missing "$@")
+if [[ -n "$still" ]]; then
+  echo "host.sh: installed, but their programs are not found:" $still >&2
+  exit 1
+fi
