@@ -3,7 +3,7 @@
 -- where a merged ordinal went, always to the surviving one, never in two steps.
 
 -- What customers did. Partitioned by arrival, so that an insert touches one partition and is atomic.
-CREATE TABLE events
+CREATE TABLE IF NOT EXISTS events
 (
     event        LowCardinality(String),
     type         LowCardinality(String),
@@ -26,7 +26,7 @@ ORDER BY (event, profile, occurred)
 SETTINGS index_granularity = 1024, non_replicated_deduplication_window = 1000;
 
 -- Which two identifiers were seen together, and where: the truth that identities is derived from. Append only.
-CREATE TABLE identity_edges
+CREATE TABLE IF NOT EXISTS identity_edges
 (
     a_type     LowCardinality(String),
     a_value    String,
@@ -43,8 +43,9 @@ PARTITION BY toYYYYMM(received)
 ORDER BY (a_type, a_value, b_type, b_value)
 SETTINGS non_replicated_deduplication_window = 1000;
 
--- Whose an identifier is, looked up by value.
-CREATE TABLE identities
+-- Whose an identifier is, looked up by value. A row is written once: profile is the customer as of version, and
+-- profile_overrides says where it went.
+CREATE TABLE IF NOT EXISTS identities
 (
     type    LowCardinality(String),
     value   String,
@@ -57,7 +58,7 @@ ORDER BY (type, value)
 SETTINGS index_granularity = 512;
 
 -- The same, looked up by profile.
-CREATE TABLE profile_identifiers
+CREATE TABLE IF NOT EXISTS profile_identifiers
 (
     profile UInt64,
     type    LowCardinality(String),
@@ -70,7 +71,7 @@ ORDER BY (profile, type, value)
 SETTINGS index_granularity = 512;
 
 -- Public ids. rank is the priority of the identifier that the id was made of: 0 is the highest.
-CREATE TABLE profiles
+CREATE TABLE IF NOT EXISTS profiles
 (
     profile UInt64,
     id      UUID,
@@ -82,33 +83,40 @@ ENGINE = ReplacingMergeTree(version)
 ORDER BY profile
 SETTINGS index_granularity = 512;
 
--- Where a merged profile went.
-CREATE TABLE profile_overrides
+-- Where a merged profile went: survivor is where it is now, in one step, and changes when the survivor is merged itself.
+-- parent and merged, the profile it was merged into and the version of that merge, never change: they give the state
+-- before any version back.
+CREATE TABLE IF NOT EXISTS profile_overrides
 (
     profile  UInt64,
     survivor UInt64,
-    version  UInt64
+    version  UInt64,
+    parent   UInt64,
+    merged   UInt64,
+    INDEX by_survivor survivor TYPE bloom_filter(0.01) GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY profile
 SETTINGS index_granularity = 512;
 
--- What is known of a customer: the latest value by event time. value is JSON; null means deleted.
-CREATE TABLE traits
+-- What is known of a customer: the latest value by event time, of two at the same time the one that arrived last.
+-- value is JSON; null means deleted.
+CREATE TABLE IF NOT EXISTS traits
 (
     profile  UInt64,
     name     LowCardinality(String),
     value    String,
     source   LowCardinality(String),
     party    LowCardinality(String),
-    occurred DateTime64(3, 'UTC')
+    occurred DateTime64(3, 'UTC'),
+    seq      UInt64
 )
 ENGINE = ReplacingMergeTree(occurred)
 ORDER BY (profile, name)
 SETTINGS index_granularity = 512;
 
 -- Who is in which audience now.
-CREATE TABLE memberships
+CREATE TABLE IF NOT EXISTS memberships
 (
     audience LowCardinality(String),
     profile  UInt64,
@@ -120,7 +128,7 @@ ENGINE = ReplacingMergeTree(revision, deleted)
 ORDER BY (audience, profile);
 
 -- Who entered and left, and when.
-CREATE TABLE membership_log
+CREATE TABLE IF NOT EXISTS membership_log
 (
     audience LowCardinality(String),
     at       DateTime64(3, 'UTC'),
@@ -133,7 +141,7 @@ PARTITION BY toYYYYMM(at)
 ORDER BY (audience, at, profile);
 
 -- One row per evaluation that changed an audience or its definition.
-CREATE TABLE audience_revisions
+CREATE TABLE IF NOT EXISTS audience_revisions
 (
     audience   LowCardinality(String),
     revision   UInt64,
@@ -146,7 +154,7 @@ ORDER BY (audience, revision);
 
 -- What a destination holds: one row per sync and customer, by public profile id. identifiers is a JSON object of lists
 -- with every identifier ever sent, for a removal must name them all.
-CREATE TABLE sync_state
+CREATE TABLE IF NOT EXISTS sync_state
 (
     sync        LowCardinality(String),
     profile_id  String,
@@ -162,7 +170,7 @@ ENGINE = ReplacingMergeTree(version, deleted)
 ORDER BY (sync, profile_id);
 
 -- What could not be taken in: the whole original, the stage that refused it, and why.
-CREATE TABLE quarantine
+CREATE TABLE IF NOT EXISTS quarantine
 (
     source   LowCardinality(String),
     party    LowCardinality(String),
@@ -178,31 +186,37 @@ PARTITION BY toYYYYMM(received)
 ORDER BY (source, received)
 SETTINGS non_replicated_deduplication_window = 1000;
 
--- Which messages were stored, for deduplication: a 128-bit hash of the message id.
-CREATE TABLE message_ids
+-- Which messages were stored, for deduplication: a 128-bit hash of the message id, and the place in the stream.
+CREATE TABLE IF NOT EXISTS message_ids
 (
-    hash     UInt128,
-    received DateTime('UTC')
+    hash     FixedString(16),
+    received DateTime('UTC'),
+    seq      UInt64
 )
 ENGINE = MergeTree
 PARTITION BY toDate(received)
 ORDER BY hash
-SETTINGS non_replicated_deduplication_window = 1000;
+TTL received + INTERVAL 30 DAY
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
 
--- Which part of the stream is stored: a batch is planned before its rows are inserted, and done after.
-CREATE TABLE ingest_log
+-- Which part of the stream is stored: a batch is planned before its rows are inserted, and done after. A plan holds
+-- all that a replay needs to come to the same rows: the rules, as JSON, and the next free profile (in a done row: the
+-- next free one after the batch).
+CREATE TABLE IF NOT EXISTS ingest_log
 (
-    first_seq UInt64,
-    last_seq  UInt64,
-    state     Enum8('planned' = 1, 'done' = 2),
-    at        DateTime64(3, 'UTC')
+    first_seq    UInt64,
+    last_seq     UInt64,
+    state        Enum8('planned' = 1, 'done' = 2),
+    next_profile UInt64,
+    rules        String,
+    at           DateTime64(3, 'UTC')
 )
 ENGINE = MergeTree
-ORDER BY (last_seq, state)
-TTL toDateTime(at) + INTERVAL 30 DAY WHERE state = 'done';
+ORDER BY (first_seq, state)
+SETTINGS non_replicated_deduplication_window = 1000;
 
 -- How far a Source has been read.
-CREATE TABLE cursors
+CREATE TABLE IF NOT EXISTS cursors
 (
     source  LowCardinality(String),
     key     String,
