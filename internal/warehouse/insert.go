@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"reflect"
 	"strings"
@@ -43,12 +44,11 @@ func Insert(ctx context.Context, conn driver.Conn, table, token string, columns 
 		return nil
 	}
 	// An insert must be done when it is answered, and one token must mean one block: no queue of asynchronous inserts.
-	// And equal rows of two inserts are two rows, which a table with a deduplication window would otherwise drop.
-	settings := clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 0}
-	if token != "" {
-		settings["insert_deduplication_token"] = token
-		settings["insert_deduplicate"] = 1
+	if token == "" {
+		// A table with a deduplication window takes equal rows for a repetition unless a token tells them apart.
+		token = rand.Text()
 	}
+	settings := clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(settings), clickhouse.WithColumnNamesAndTypes(types))
 	batch, err := conn.PrepareBatch(ctx, fmt.Sprintf("INSERT INTO %s (%s)", table, strings.Join(names, ", ")))
 	if err != nil {
