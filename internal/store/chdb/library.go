@@ -24,7 +24,6 @@ type abi struct {
 	setSignalHandlers func(enabled int32)
 	connect           func(argc int32, argv unsafe.Pointer) uintptr
 	closeConn         func(cell uintptr)
-	shutdown          func() int32
 
 	query func(conn uintptr, sql unsafe.Pointer, sqlLen uintptr, format unsafe.Pointer, formatLen uintptr,
 		names, nameLens, values, valueLens unsafe.Pointer, count uintptr) uintptr
@@ -75,7 +74,6 @@ func Load(path string) (*Library, error) {
 		{"chdb_set_signal_handlers_enabled", &l.c.setSignalHandlers},
 		{"chdb_connect", &l.c.connect},
 		{"chdb_close_conn", &l.c.closeConn},
-		{"chdb_shutdown", &l.c.shutdown},
 		{"chdb_query_with_params_n", &l.c.query},
 		{"chdb_stream_query_with_params_n", &l.c.streamQuery},
 		{"chdb_stream_fetch_result", &l.c.streamFetch},
@@ -143,18 +141,18 @@ func (e *Engine) Connect(settings ...Setting) (*Conn, error) {
 	return &Conn{lib: e.lib, cell: cell, handle: handleOf(cell)}, nil
 }
 
-// Close stops the engine: background work ends and every thread is joined.
-// Every Conn must be closed before. The library cannot be started again.
-func (e *Engine) Close() error {
+// Close stops the engine: background work ends, tables are closed and the
+// directory is free for another process. Every Conn must be closed before.
+//
+// chdb_shutdown, which would join the idle threads too, is not called: in
+// 26.7.3 it refuses once a MergeTree table was open, and a process that exits
+// does not need it.
+func (e *Engine) Close() {
 	if e.master == 0 {
-		return nil
+		return
 	}
 	e.lib.c.closeConn(e.master)
 	e.master = 0
-	if e.lib.c.shutdown() != 0 {
-		return errors.New("stopping the engine: a connection is still open, or a thread did not end")
-	}
-	return nil
 }
 
 // connect returns the cell that holds the connection's handle.

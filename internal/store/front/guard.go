@@ -23,30 +23,36 @@ func guard(conn *chdb.Conn, s statement.Statement, text string, readOnly bool) e
 	switch {
 	case a.Statements > 1:
 		return refuse(http.StatusBadRequest, 62, "SYNTAX_ERROR", "the text holds %d statements; send one per request", a.Statements)
+	case a.Class == chdb.Unknown:
+		return nil // the engine says what is wrong with it
+	case readOnly && a.Class != chdb.ReadOnly:
+		return refuse(http.StatusForbidden, 164, "READONLY", "this user can only read")
 	case s.FromInfile:
 		return denied("FROM INFILE reads files of the server; send the rows in the request's body")
-	case readOnly && a.Class != chdb.ReadOnly && a.Class != chdb.Unknown:
-		return refuse(http.StatusForbidden, 164, "READONLY", "this user can only read")
-	case a.Class == chdb.Control:
-		return control(s, denied)
+	case a.Class == chdb.Control && queries[s.Verb]:
+		return denied("INTO OUTFILE writes files of the server; read the result from the answer")
+	case a.Class == chdb.Control && s.Verb == "INSERT":
+		return denied("INSERT INTO FUNCTION writes outside the store's tables")
+	case s.Verb == "SYSTEM" && (s.Object == "SHUTDOWN" || s.Object == "KILL" || s.Object == "SUSPEND"):
+		return denied("SYSTEM %s would end the store; delete its pod instead", s.Object)
+	case !queries[s.Verb] && !commands[s.Verb]:
+		return denied("the store does not run %s", s.Verb)
+	}
+	if what := statement.Reaches(text); what != "" {
+		return denied("%s reaches files or servers outside the store, which has its own tables only", what)
 	}
 	return nil
 }
 
-// control lets the statements through that manage the server, and neither
-// those that write files of it nor those that end it.
-func control(s statement.Statement, denied func(string, ...any) error) error {
-	switch s.Verb {
-	case "SET", "USE", "KILL", "ATTACH", "DETACH", "BACKUP", "RESTORE":
-		return nil
-	case "SYSTEM":
-		switch s.Object {
-		case "SHUTDOWN", "KILL", "SUSPEND":
-			return denied("SYSTEM %s would end the store; delete its pod instead", s.Object)
-		}
-		return nil
-	case "INSERT":
-		return denied("INSERT INTO FUNCTION writes outside the store's tables")
-	}
-	return denied("INTO OUTFILE writes files of the server; read the result from the answer")
+// queries are the statements that return rows.
+var queries = map[string]bool{
+	"SELECT": true, "WITH": true, "FROM": true, "SHOW": true, "DESCRIBE": true, "DESC": true,
+	"EXPLAIN": true, "EXISTS": true, "CHECK": true,
+}
+
+// commands are the other statements that clients may run.
+var commands = map[string]bool{
+	"INSERT": true, "CREATE": true, "REPLACE": true, "ALTER": true, "DROP": true, "UNDROP": true, "TRUNCATE": true,
+	"RENAME": true, "EXCHANGE": true, "OPTIMIZE": true, "DELETE": true, "UPDATE": true, "ATTACH": true, "DETACH": true,
+	"SET": true, "USE": true, "KILL": true, "SYSTEM": true, "BACKUP": true, "RESTORE": true,
 }

@@ -52,6 +52,7 @@ type Stream struct {
 	health *readiness.Check
 	stop   context.CancelFunc
 	ended  chan struct{} // closed when the guard has ended
+	broken chan error    // gets an error when only a restart helps
 }
 
 // Open starts the server and waits until it has recovered what it holds. The
@@ -71,8 +72,8 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring the stream: %w", err)
 	}
-	ns.SetLoggerV2(&logger{log: cfg.Log}, false, false, false)
-	s := &Stream{cfg: cfg, server: ns, ended: make(chan struct{})}
+	s := &Stream{cfg: cfg, server: ns, ended: make(chan struct{}), broken: make(chan error, 1)}
+	ns.SetLoggerV2(&logger{log: cfg.Log, broken: s.broken}, false, false, false)
 	ns.Start()
 	if !ns.ReadyForConnections(startWithin) || !ns.JetStreamEnabled() {
 		ns.Shutdown()
@@ -115,27 +116,22 @@ func (c Config) options() (*server.Options, error) {
 		}
 	}
 	return &server.Options{
-		ServerName: "kohort-store",
-		Host:       host,
-		Port:       number,
-		// One account and one user. The system account exists, but no one has
-		// credentials for it.
-		Username:               c.Credentials.Username,
-		Password:               c.Credentials.Password,
-		MaxConn:                maxClients,
-		MaxPayload:             MaxPayload,
-		MaxPending:             maxPending,
-		MaxControlLine:         4 << 10,
-		WriteDeadline:          10 * time.Second,
-		JetStream:              true,
-		StoreDir:               c.Dir,
-		JetStreamMaxStore:      max,
-		JetStreamMaxMemory:     maxMemory,
-		SyncAlways:             true,
-		NoSigs:                 true,
-		DisableJetStreamBanner: true,
-		LameDuckDuration:       30 * time.Second,
-		LameDuckGracePeriod:    time.Second,
+		ServerName:                 "kohort-store",
+		Host:                       host,
+		Port:                       number,
+		CustomClientAuthentication: login{c.Credentials},
+		MaxConn:                    maxClients,
+		MaxPayload:                 MaxPayload,
+		MaxPending:                 maxPending,
+		MaxControlLine:             4 << 10,
+		WriteDeadline:              10 * time.Second,
+		JetStream:                  true,
+		StoreDir:                   c.Dir,
+		JetStreamMaxStore:          max,
+		JetStreamMaxMemory:         maxMemory,
+		SyncAlways:                 true,
+		NoSigs:                     true,
+		DisableJetStreamBanner:     true,
 	}, nil
 }
 
@@ -146,8 +142,8 @@ func (s *Stream) URL() string { return s.server.ClientURL() }
 // Ready returns nil when a durable publish succeeded within the last second.
 func (s *Stream) Ready(ctx context.Context) error { return s.health.Ready(ctx) }
 
-// Close lets clients finish what they have sent, closes their connections and
-// writes out the state. Everything acknowledged was on disk before.
+// Close cuts the clients off and writes out the state. What was acknowledged
+// was on disk before; what was not is for the publisher to send again.
 func (s *Stream) Close() {
 	s.stop()
 	<-s.ended
@@ -155,4 +151,14 @@ func (s *Stream) Close() {
 	s.conn.Close()
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
+}
+
+// login lets the one user in, to the one account. The system account exists,
+// but nobody has credentials for it.
+type login struct{ access.Credentials }
+
+// Check is called for every client that connects.
+func (l login) Check(c server.ClientAuthentication) bool {
+	opts := c.GetOpts()
+	return l.Match(opts.Username, opts.Password)
 }

@@ -17,6 +17,27 @@ type token struct {
 	start, end int
 }
 
+// is says whether the token is the given keyword or symbol.
+func (t token) is(what string) bool {
+	return (t.kind == word || t.kind == symbol) && strings.EqualFold(t.text, what)
+}
+
+// name is the identifier that the token stands for; plain is false when it is
+// quoted and escapes hide what it says.
+func (t token) name() (name string, plain bool) {
+	if t.kind != quoted || len(t.text) < 2 || t.text[0] == '$' {
+		return t.text, true
+	}
+	inner := t.text[1 : len(t.text)-1]
+	return inner, !strings.ContainsAny(inner, `\`+t.text[:1])
+}
+
+// declares says whether a name after the token names a table or a column
+// rather than a function.
+func (t token) declares() bool {
+	return t.is("INTO") || t.is("TABLE") || t.is("EXISTS") || t.is(".") || t.is("VIEW")
+}
+
 // lexer splits a text into tokens the way ClickHouse's own lexer does: it
 // knows comments, the three quotes and heredocs, so that a keyword inside them
 // is not one.

@@ -28,6 +28,65 @@ type Statement struct {
 	FromInfile bool
 }
 
+// Reaches returns the name of the first thing in text that reaches out of the
+// engine and that no grant of the engine's covers, or "": a function that
+// reads files, or a clause that takes a place outside.
+//
+// It looks at the words only. A word in a string that is evaluated later, such
+// as the argument of format(Values, …), goes unseen: the container must not
+// hold what the store's users may not read.
+func Reaches(text string) string {
+	l := lexer{text: text}
+	verb := (&lexer{text: text}).next()
+	backup := verb.is("BACKUP") || verb.is("RESTORE")
+	var before, last token
+	for tok := l.next(); ; before, last, tok = last, tok, l.next() {
+		opens := tok.kind == symbol && tok.text == "("
+		name, plain := last.name()
+		switch {
+		case last.kind == quoted && last.text[0] != '\'' && opens && !plain:
+			return last.text // an escaped name can be any function
+		case opens && (name == "file" || name == "catboostEvaluate") && !before.declares():
+			return name + "()"
+		case opens && backup && outsideBackups[strings.ToLower(name)]:
+			return name + "()"
+		}
+		if tok.kind == end {
+			return ""
+		}
+		if what := outside(before, last, tok); what != "" {
+			return what
+		}
+	}
+}
+
+// outside names the clause that the three tokens are part of, if it takes a
+// place outside the store: SOURCE(HTTP(, ENGINE = MySQL.
+func outside(before, last, tok token) string {
+	name, _ := tok.name()
+	upper := strings.ToUpper(name)
+	switch {
+	case before.is("SOURCE") && last.is("(") && upper != "CLICKHOUSE" && upper != "NULL":
+		return "a dictionary's SOURCE(" + name + ")"
+	case last.is("ENGINE") || before.is("ENGINE") && last.is("="):
+		if outsideEngines[strings.ToLower(name)] || tok.kind == quoted && tok.text[0] != '\'' {
+			return "ENGINE = " + name
+		}
+	}
+	return ""
+}
+
+// outsideBackups are the places of a BACKUP beside the directory that the
+// store allows. In lower case.
+var outsideBackups = map[string]bool{"s3": true, "azureblobstorage": true, "hdfs": true, "url": true}
+
+// outsideEngines are the database engines that reach files or other servers;
+// for tables the engine's own grants say so. In lower case.
+var outsideEngines = map[string]bool{
+	"filesystem": true, "hdfs": true, "s3": true, "sqlite": true, "mysql": true, "postgresql": true,
+	"materializedpostgresql": true, "datalakecatalog": true, "backup": true,
+}
+
 // Streams says whether the engine can stream the statement's result: it does
 // so for queries only, not for SHOW, DESCRIBE, EXPLAIN or DDL.
 func (s Statement) Streams() bool {

@@ -16,6 +16,9 @@ type engineConf struct {
 
 // write puts the engine's two files into dir and returns the first one's path.
 func (c engineConf) write(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("making a directory for the engine's configuration: %w", err)
+	}
 	server, users := filepath.Join(dir, "config.xml"), filepath.Join(dir, "users.xml")
 	for path, value := range map[string]any{server: c.server(users), users: c.users()} {
 		raw, err := xml.MarshalIndent(value, "", "  ")
@@ -31,7 +34,6 @@ func (c engineConf) write(dir string) (string, error) {
 
 type serverXML struct {
 	XMLName      xml.Name `xml:"clickhouse"`
-	Timezone     string   `xml:"timezone"`
 	UsersConfig  string   `xml:"users_config"`
 	ServerMemory uint64   `xml:"max_server_memory_usage"`
 	MarkCache    uint64   `xml:"mark_cache_size"`
@@ -40,6 +42,7 @@ type serverXML struct {
 	SchedulePool int      `xml:"background_schedule_pool_size"`
 	CleaningPool int      `xml:"max_parts_cleaning_thread_pool_size"`
 	BackupsPath  string   `xml:"backups>allowed_path,omitempty"`
+	EngineGrants bool     `xml:"access_control_improvements>table_engines_require_grant"`
 	MergeTree    mergeXML `xml:"merge_tree"`
 }
 
@@ -54,7 +57,6 @@ const markCache = 128 << 20
 
 func (c engineConf) server(users string) serverXML {
 	return serverXML{
-		Timezone:     "UTC",
 		UsersConfig:  users,
 		ServerMemory: c.Memory,
 		MarkCache:    min(markCache, c.Memory/8),
@@ -62,6 +64,7 @@ func (c engineConf) server(users string) serverXML {
 		SchedulePool: 16,
 		CleaningPool: 4, // the default of 128 threads serves object storage
 		BackupsPath:  c.Backups,
+		EngineGrants: true,
 		MergeTree:    mergeXML{FsyncInsert: 1, FsyncDir: 1},
 	}
 }
@@ -98,12 +101,12 @@ type accountXML struct {
 	Grants   []string `xml:"grants>query"`
 }
 
-// granted is everything but SOURCES: with those, file() and url() would read
-// the container's files and the cluster's network for anyone who may query.
+// granted is everything but SOURCES and TABLE ENGINE: with those, file() and
+// url(), or tables of such engines, would read the container's files and the
+// cluster's network for anyone who may query. Engines that reach outside need
+// their own grant (table_engines_require_grant), the others do not.
 const granted = "GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, CHECK, BACKUP, KILL QUERY, " +
 	"MOVE PARTITION BETWEEN SHARDS, SYSTEM, dictGet ON *.*"
-
-const grantedEngines = "GRANT TABLE ENGINE ON *"
 
 func (c engineConf) users() usersXML {
 	return usersXML{
@@ -120,7 +123,7 @@ func (c engineConf) users() usersXML {
 		}},
 		Users: accountsXML{Default: accountXML{
 			Networks: "::/0", Profile: "default", Quota: "default",
-			Grants: []string{granted, grantedEngines},
+			Grants: []string{granted},
 		}},
 	}
 }

@@ -20,7 +20,6 @@ var engineTables = [...]struct {
 }{
 	{"SELECT metric, toFloat64(value) FROM system.metrics", "ClickHouseMetrics_", prometheus.GaugeValue},
 	{"SELECT event, toFloat64(value) FROM system.events", "ClickHouseProfileEvents_", prometheus.CounterValue},
-	{"SELECT metric, toFloat64(value) FROM system.asynchronous_metrics", "ClickHouseAsyncMetrics_", prometheus.GaugeValue},
 }
 
 // engineMetrics reads the engine's tables at every scrape.

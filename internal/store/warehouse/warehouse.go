@@ -42,7 +42,6 @@ type Warehouse struct {
 	cfg    Config
 	log    *slog.Logger
 	lock   *os.File
-	tmp    string // directory of the engine's configuration
 	engine *chdb.Engine
 	front  *front.Front
 	health *health
@@ -122,21 +121,24 @@ func (w *Warehouse) start(ctx context.Context) error {
 	}
 	// Go's own part is small; the collector is told so before the kernel is.
 	debug.SetMemoryLimit(int64(max(limit/10, 64<<20)))
-	if w.tmp, err = os.MkdirTemp("", "kohort-warehouse-*"); err != nil {
-		return fmt.Errorf("making a directory for the engine's configuration: %w", err)
-	}
-	conf, err := engineConf{Memory: memory, Cores: runtime.GOMAXPROCS(0), Backups: w.cfg.Backups}.write(w.tmp)
+	conf, err := engineConf{Memory: memory, Cores: runtime.GOMAXPROCS(0), Backups: w.cfg.Backups}.write(filepath.Join(w.cfg.Path, "kohort-config"))
 	if err != nil {
 		return err
+	}
+	// The engine takes its time zone from here, not from its configuration.
+	if err := os.Setenv("TZ", "UTC"); err != nil {
+		return fmt.Errorf("setting the time zone: %w", err)
 	}
 	begun := time.Now()
 	lib, err := chdb.Load(w.cfg.Library)
 	if err != nil {
 		return err
 	}
-	if w.engine, err = lib.Start(w.cfg.Path, "--config-file="+conf); err != nil {
+	engine, err := lib.Start(w.cfg.Path, "--config-file="+conf)
+	if err != nil {
 		return err
 	}
+	w.engine = engine
 	w.log.InfoContext(ctx, "engine started", "version", lib.Version(), "path", w.cfg.Path,
 		"memory", memory, "took", time.Since(begun).String())
 	return nil
@@ -146,13 +148,10 @@ func (w *Warehouse) start(ctx context.Context) error {
 func (w *Warehouse) release() error {
 	var err error
 	if w.engine != nil {
-		err = w.engine.Close()
-	}
-	if w.tmp != "" {
-		err = errors.Join(err, os.RemoveAll(w.tmp))
+		w.engine.Close()
 	}
 	if w.lock != nil {
-		err = errors.Join(err, w.lock.Close())
+		err = w.lock.Close()
 	}
 	return err
 }
