@@ -25,9 +25,9 @@ type Config struct {
 	Dir         string // where messages are kept; made when missing
 	Listen      string // address for clients, such as ":4222"; port 0 or -1 takes a free one
 	Credentials access.Credentials
-	MaxStore    int64  // bytes that all streams may hold; 0: what the volume has, less its floor
-	MinFree     uint64 // bytes of free space under which publishes are refused; 0: see disk.Usage.Floor
-	Log         *slog.Logger
+	MaxStore    int64        // bytes that all streams may hold; 0: what the volume has, less its floor
+	MinFree     uint64       // bytes of free space under which publishes are refused; 0: see disk.Usage.Floor
+	Log         *slog.Logger `json:"-"`
 }
 
 const (

@@ -34,3 +34,28 @@ func Stream(t testing.TB) (url, user, password string) {
 	t.Cleanup(s.Close)
 	return s.URL(), User, Password
 }
+
+// StartStream starts a stream in a process of its own, which the test can kill
+// and start again. What cfg leaves out gets a value fit for tests.
+func StartStream(t testing.TB, cfg jetstream.Config) *Process {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	if cfg.Credentials.Username == "" {
+		cfg.Credentials = access.Credentials{Username: User, Password: Password}
+	}
+	if cfg.MinFree == 0 {
+		cfg.MinFree = 1
+	}
+	if cfg.MaxStore == 0 {
+		cfg.MaxStore = 4 << 30
+	}
+	p := &Process{child: child{Stream: &cfg, Health: "127.0.0.1:0"}}
+	p.Start(t)
+	t.Cleanup(p.cleanup)
+	return p
+}
