@@ -84,6 +84,6 @@ fi
 
 still=$(missing "$@")
 if [[ -n "$still" ]]; then
-  echo "host.sh: installed, but their programs are not found:" $still >&2
+  echo "host.sh: installed, but their programs are not found: ${still//$'\n'/ }" >&2
   exit 1
 fi

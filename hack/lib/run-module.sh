@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts that start a Go program of a module of its own.
 #
 # run_module DIRECTORY ARGUMENT… builds the program in DIRECTORY, which costs

@@ -53,7 +53,8 @@ func WriteArchive(file, name string, img v1.Image) (written bool, err error) {
 		return false, fmt.Errorf("writing the archive of %s: %w", name, err)
 	}
 	defer func() { err = errors.Join(err, removeIfThere(temporary.Name())) }()
-	if err := errors.Join(writeArchive(temporary, name, img), temporary.Close()); err != nil {
+	err = errors.Join(writeArchive(temporary, name, img), temporary.Chmod(0o644), temporary.Close())
+	if err != nil {
 		return false, fmt.Errorf("writing the archive of %s: %w", name, err)
 	}
 	if err := os.Rename(temporary.Name(), file); err != nil {

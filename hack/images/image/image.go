@@ -25,6 +25,8 @@ type Spec struct {
 	User string
 	// WorkingDir is where the command starts, / when empty.
 	WorkingDir string
+	// StopSignal is what asks the command to end, SIGTERM when empty.
+	StopSignal string
 }
 
 // Build makes the image that spec describes.
@@ -49,6 +51,7 @@ func Build(spec Spec) (v1.Image, error) {
 		Env:        spec.Env,
 		User:       spec.User,
 		WorkingDir: spec.WorkingDir,
+		StopSignal: spec.StopSignal,
 	}
 	image, err = mutate.ConfigFile(image, config)
 	if err != nil {
