@@ -1,0 +1,123 @@
+package event
+
+import "time"
+
+// Types of events, as the wire names them.
+const (
+	Track    = "track"
+	Identify = "identify"
+	Page     = "page"
+	Screen   = "screen"
+	Group    = "group"
+	Alias    = "alias"
+)
+
+// Names of the events that do not name themselves. A track event's name is its field event.
+const (
+	NameIdentify = "Identify"
+	NamePage     = "Page Viewed"
+	NameScreen   = "Screen Viewed"
+	NameGroup    = "Group"
+	NameAlias    = "Alias"
+)
+
+// Types of identifiers that an event has fields for. All others come from traits and context.externalIds.
+const (
+	UserID      = "userId"
+	AnonymousID = "anonymousId"
+)
+
+// Limits of what is taken in. The first three are Segment's; the others keep one event from costing others dearly.
+const (
+	// MaxSize of one event in bytes.
+	MaxSize = 32 << 10
+	// MaxMessageID is the length of a messageId in bytes.
+	MaxMessageID = 100
+	// MaxTraits of one event.
+	MaxTraits = 300
+	// MaxID is the length of an identifier in bytes.
+	MaxID = 500
+	// MaxName is the length of an event's name in characters.
+	MaxName = 256
+	// MaxTraitName is the length of a trait's name in bytes.
+	MaxTraitName = 200
+	// MaxDepth of nested objects and lists in one event.
+	MaxDepth = 64
+)
+
+// Event is one thing that a customer did, or that became known of one. Its strings point into the message it came in.
+type Event struct {
+	Type string
+	Name string
+	// MessageID is the sender's, or made of the place in the stream when the sender gave none.
+	MessageID string
+	// Derived tells that the MessageID was made here: it cannot occur twice.
+	Derived     bool
+	UserID      string
+	AnonymousID string
+	// Occurred is when it happened by the receiver's clock, Received when it arrived. UTC, milliseconds.
+	Occurred, Received time.Time
+	Source, Party      string
+	// Properties and Context are JSON objects, at least {}.
+	Properties, Context string
+	// Identifiers in the fields for them: userId, anonymousId, previousId, context.externalIds. Those among the traits
+	// are for whoever knows which traits identify.
+	Identifiers []Identifier
+	// Traits of the customer, from traits and context.traits. Of two with one name the last counts.
+	Traits []Trait
+	// Seq is the place of the message in the stream.
+	Seq uint64
+	// Original is the JSON of the event as it arrived.
+	Original string
+}
+
+// Identifier is something that a customer is known by.
+type Identifier struct {
+	Type, Value string
+	// Else is the type that the value has when no customer is known by Type and Value; empty in most. It is there for
+	// an alias's previousId, which may be a userId or an anonymousId.
+	Else string
+}
+
+// Trait is something known of a customer. Value is JSON; null deletes the trait.
+type Trait struct {
+	Name, Value string
+}
+
+// Stages at which an event is refused.
+const (
+	StageParse    = "parse"
+	StageIdentity = "identity"
+)
+
+// Reasons of rejections.
+const (
+	MalformedMessage = "MalformedMessage" // not a message of this project
+	InvalidJSON      = "InvalidJSON"
+	InvalidField     = "InvalidField" // a field of the wrong type
+	InvalidTimestamp = "InvalidTimestamp"
+	MissingField     = "MissingField"
+	UnknownType      = "UnknownType"
+	TooLarge         = "TooLarge" // a limit of this package
+	NoIdentifier     = "NoIdentifier"
+)
+
+// Rejection is something that could not be taken in.
+type Rejection struct {
+	Stage, Reason string
+	// Message names the field and the remedy.
+	Message string
+	// Original is the whole of what was refused.
+	Original      string
+	Source, Party string
+	Received      time.Time
+	Seq           uint64
+}
+
+// Reject makes the rejection of an event that a later stage refuses.
+func (e *Event) Reject(stage, reason, message string) Rejection {
+	return Rejection{
+		Stage: stage, Reason: reason, Message: message, Original: e.Original,
+		Source: e.Source, Party: e.Party, Received: e.Received, Seq: e.Seq,
+	}
+}

@@ -1,0 +1,294 @@
+package event
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+)
+
+// problem is why an event is refused.
+type problem struct{ reason, message string }
+
+// fields of one event as they stand in its JSON.
+type fields struct {
+	kind                  string
+	event, name, category string
+	userID, anonymousID   string
+	previousID, groupID   string
+	messageID             string
+	timestamp, original   gjson.Result
+	sentAt                string
+	context, properties   string
+	traits                string
+	problem               *problem
+}
+
+// read walks the top level once. The JSON is valid.
+func (f *fields) read(raw string) {
+	typed := f.kind != ""
+	gjson.Parse(raw).ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "type":
+			if !typed {
+				f.kind = f.text(key.Str, value, MaxID)
+			}
+		case "event":
+			f.event = f.text(key.Str, value, MaxSize)
+		case "name":
+			f.name = f.text(key.Str, value, MaxSize)
+		case "category":
+			f.category = f.text(key.Str, value, MaxSize)
+		case "userId":
+			f.userID = f.text(key.Str, value, MaxID)
+		case "anonymousId":
+			f.anonymousID = f.text(key.Str, value, MaxID)
+		case "previousId":
+			f.previousID = f.text(key.Str, value, MaxID)
+		case "groupId":
+			f.groupID = f.text(key.Str, value, MaxID)
+		case "messageId":
+			f.messageID = f.text(key.Str, value, MaxMessageID)
+		case "timestamp":
+			f.timestamp = value
+		case "originalTimestamp":
+			f.original = value
+		case "sentAt":
+			f.sentAt = value.Str
+		case "context":
+			f.context = f.object(key.Str, value)
+		case "properties":
+			f.properties = f.object(key.Str, value)
+		case "traits":
+			f.traits = f.object(key.Str, value)
+		}
+		return true
+	})
+}
+
+func (f *fields) refuse(reason, format string, args ...any) {
+	if f.problem == nil {
+		f.problem = &problem{reason, fmt.Sprintf(format, args...)}
+	}
+}
+
+// text takes a string, or a number as it is written, for ids are numbers in many a source.
+func (f *fields) text(name string, value gjson.Result, limit int) string {
+	var text string
+	switch value.Type {
+	case gjson.Null:
+		return ""
+	case gjson.String:
+		text = value.Str
+	case gjson.Number:
+		text = value.Raw
+	default:
+		f.refuse(InvalidField, "%s must be a string", name)
+		return ""
+	}
+	if len(text) > limit {
+		f.refuse(TooLarge, "%s has %d bytes; at most %d are taken", name, len(text), limit)
+	}
+	return text
+}
+
+func (f *fields) object(name string, value gjson.Result) string {
+	if value.Type == gjson.Null {
+		return ""
+	}
+	if !value.IsObject() {
+		f.refuse(InvalidField, "%s must be an object", name)
+		return ""
+	}
+	return value.Raw
+}
+
+// complete makes the event of the fields.
+func (f *fields) complete(e *Event, p *parser) *problem {
+	f.named(e)
+	f.timed(e, p)
+	e.Context = mergeObjects(f.context, p.context)
+	if p.ip != "" {
+		e.Context = withField(e.Context, "ip", quote(p.ip))
+	}
+	f.identified(e)
+	f.describe(e)
+	return f.problem
+}
+
+// named gives the event its name and properties.
+func (f *fields) named(e *Event) {
+	e.Properties = orEmpty(f.properties)
+	switch f.kind {
+	case Track:
+		e.Name = strings.TrimSpace(f.event)
+		if e.Name == "" {
+			f.refuse(MissingField, "event, the name of what happened, is missing from a track event")
+		}
+		if utf8.RuneCountInString(e.Name) > MaxName {
+			f.refuse(TooLarge, "event has more than %d characters; put what varies into properties", MaxName)
+		}
+	case Page, Screen:
+		e.Name = NamePage
+		if f.kind == Screen {
+			e.Name = NameScreen
+		}
+		if f.category != "" {
+			e.Properties = withField(e.Properties, "category", quote(f.category))
+		}
+		if f.name != "" {
+			e.Properties = withField(e.Properties, "name", quote(f.name))
+		}
+	case Identify:
+		e.Name, e.Properties = NameIdentify, orEmpty(f.traits)
+	case Group:
+		e.Name, e.Properties = NameGroup, orEmpty(f.traits)
+		if f.groupID == "" {
+			f.refuse(MissingField, "groupId is missing from a group event")
+		}
+		e.Properties = withField(e.Properties, "groupId", quote(f.groupID))
+	case Alias:
+		e.Name = NameAlias
+		if f.previousID == "" || f.userID == "" {
+			f.refuse(MissingField, "an alias event needs previousId and userId")
+		}
+		e.Properties = withField(e.Properties, "previousId", quote(f.previousID))
+	case "":
+		f.refuse(MissingField, "type is missing: track, identify, page, screen, group or alias")
+	default:
+		f.refuse(UnknownType, "type %.64q is unknown: use track, identify, page, screen, group or alias", f.kind)
+	}
+}
+
+// timed sets when the event happened.
+func (f *fields) timed(e *Event, p *parser) {
+	given := f.timestamp
+	if !given.Exists() || given.Type == gjson.Null {
+		given = f.original
+	}
+	if !given.Exists() || given.Type == gjson.Null {
+		e.Occurred = e.Received
+		return
+	}
+	original, ok := parseTime(given)
+	if !ok {
+		f.refuse(InvalidTimestamp, "timestamp %.64q is not a time such as 2026-11-23T18:04:05.678Z", given.String())
+		return
+	}
+	sentAt := f.sentAt
+	if sentAt == "" {
+		sentAt = p.sentAt
+	}
+	e.Occurred = correct(original, sentAt, e.Received)
+}
+
+// identified lists the identifiers that stand in fields of their own.
+func (f *fields) identified(e *Event) {
+	list := make([]Identifier, 0, 2)
+	if f.userID != "" {
+		list = append(list, Identifier{Type: UserID, Value: f.userID})
+	}
+	if f.kind == Alias && f.previousID != "" {
+		list = append(list, Identifier{Type: UserID, Value: f.previousID, Else: AnonymousID})
+	}
+	if f.anonymousID != "" {
+		list = append(list, Identifier{Type: AnonymousID, Value: f.anonymousID})
+	}
+	e.Identifiers = list
+}
+
+// describe reads the traits of the customer, and the identifiers in context.externalIds. A group's traits are not the
+// customer's.
+func (f *fields) describe(e *Event) {
+	if len(e.Context) > len("{}") {
+		gjson.Parse(e.Context).ForEach(func(key, value gjson.Result) bool {
+			switch key.Str {
+			case "traits":
+				if value.IsObject() {
+					f.take(e, value)
+				}
+			case "externalIds":
+				if value.IsArray() {
+					f.external(e, value)
+				}
+			}
+			return true
+		})
+	}
+	if f.kind == Identify && f.traits != "" {
+		f.take(e, gjson.Parse(f.traits))
+	}
+	if len(e.Traits) > MaxTraits {
+		f.refuse(TooLarge, "the event has %d traits; at most %d are taken", len(e.Traits), MaxTraits)
+	}
+}
+
+func (f *fields) take(e *Event, traits gjson.Result) {
+	traits.ForEach(func(key, value gjson.Result) bool {
+		switch {
+		case key.Str == "":
+		case len(key.Str) > MaxTraitName:
+			f.refuse(TooLarge, "the name of trait %.64q has more than %d bytes", key.Str, MaxTraitName)
+		default:
+			e.Traits = append(e.Traits, Trait{Name: key.Str, Value: value.Raw})
+		}
+		return true
+	})
+}
+
+// external reads context.externalIds: [{"type":"…","id":"…","collection":"users"}]. Other collections are not customers.
+func (f *fields) external(e *Event, list gjson.Result) {
+	list.ForEach(func(_, entry gjson.Result) bool {
+		kind, id, collection := entry.Get("type"), entry.Get("id"), entry.Get("collection")
+		if kind.Type != gjson.String || kind.Str == "" || (collection.Exists() && collection.String() != "users") {
+			return true
+		}
+		if value := f.text("context.externalIds[].id", id, MaxID); value != "" {
+			e.Identifiers = append(e.Identifiers, Identifier{Type: kind.Str, Value: value})
+		}
+		return true
+	})
+}
+
+func orEmpty(object string) string {
+	if object == "" {
+		return "{}"
+	}
+	return object
+}
+
+// withField adds a field to a JSON object that does not have it.
+func withField(object, name, value string) string {
+	object = orEmpty(object)
+	if gjson.Get(object, name).Exists() {
+		return object
+	}
+	rest := strings.TrimLeft(object[1:], " \t\r\n")
+	if rest == "}" {
+		return `{"` + name + `":` + value + `}`
+	}
+	return `{"` + name + `":` + value + `,` + rest
+}
+
+// mergeObjects gives item with the fields of common that item lacks.
+func mergeObjects(item, common string) string {
+	if common == "" {
+		return orEmpty(item)
+	}
+	if item == "" {
+		return common
+	}
+	gjson.Parse(common).ForEach(func(key, value gjson.Result) bool {
+		if !strings.ContainsAny(key.Raw, `\.*?|#@!{}[]:`) { // plain keys only: the others would be paths
+			item = withField(item, key.Str, value.Raw)
+		}
+		return true
+	})
+	return item
+}
+
+// quote writes text as JSON. What it is called with was valid JSON before, or an address.
+func quote(text string) string {
+	return string(gjson.AppendJSONString(make([]byte, 0, len(text)+2), text))
+}

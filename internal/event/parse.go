@@ -1,0 +1,222 @@
+package event
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+
+	"kohort.dev/kohort/internal/stream"
+)
+
+// Parsed collects what messages hold, in their order.
+type Parsed struct {
+	Events     []Event
+	Rejections []Rejection
+}
+
+// Message is one message of the stream.
+type Message struct {
+	Seq     uint64
+	Subject string
+	// Stored is when the stream took the message. It dates what is too broken to say when it was received.
+	Stored time.Time
+	Data   []byte
+}
+
+// Add takes a message apart. Whatever is in it ends as an event or as a rejection; nothing is refused as a whole but
+// what is not a message of this project at all.
+func (p *Parsed) Add(m Message) {
+	err := stream.Decode(m.Data, func(index int, r stream.Record) error {
+		p.record(m.Seq, index, r)
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	p.Rejections = append(p.Rejections, Rejection{
+		Stage: StageParse, Reason: MalformedMessage,
+		Message:  err.Error() + "; publish through a collector or a puller of the same release",
+		Original: string(m.Data), Source: strings.TrimPrefix(m.Subject, stream.SubjectPrefix),
+		Received: m.Stored.UTC().Truncate(time.Millisecond), Seq: m.Seq,
+	})
+}
+
+// typeOf is the type of event that an endpoint implies.
+func typeOf(kind stream.Kind) string {
+	switch kind {
+	case stream.KindTrack:
+		return Track
+	case stream.KindIdentify:
+		return Identify
+	case stream.KindPage:
+		return Page
+	case stream.KindScreen:
+		return Screen
+	case stream.KindGroup:
+		return Group
+	case stream.KindAlias:
+		return Alias
+	}
+	return ""
+}
+
+// parser is what the items of one record share.
+type parser struct {
+	out           *Parsed
+	seq           uint64
+	record        int
+	source, party string
+	ip            string
+	received      time.Time
+	kind          string // of event that the endpoint implies, or empty
+	sentAt        string
+	context       string // of the batch, a JSON object, or empty
+}
+
+func (p *Parsed) record(seq uint64, index int, r stream.Record) {
+	one := parser{
+		out: p, seq: seq, record: index, source: r.Source, party: r.Party, ip: r.IP,
+		received: clampTime(r.Received), kind: typeOf(r.Kind),
+	}
+	body := strings.TrimSpace(string(r.Body))
+	switch {
+	case r.Kind == stream.KindQuarantine:
+		one.quarantined(body)
+	case r.Kind < stream.KindBatch || r.Kind > stream.KindQuarantine:
+		one.reject(body, MalformedMessage, fmt.Sprintf("record kind %d is unknown; bring the engine to the sender's release", r.Kind))
+	case r.Kind == stream.KindBatch:
+		one.batch(body)
+	default:
+		one.item(body, 0)
+	}
+}
+
+// quarantined takes what a puller refused.
+func (p *parser) quarantined(body string) {
+	if !gjson.Valid(body) {
+		p.reject(body, InvalidJSON, "a record for quarantine is not JSON")
+		return
+	}
+	fields := gjson.GetMany(body, "stage", "reason", "message", "original")
+	original := fields[3].Raw
+	if fields[3].Type == gjson.String {
+		original = fields[3].Str
+	}
+	p.out.Rejections = append(p.out.Rejections, Rejection{
+		Stage: fields[0].String(), Reason: fields[1].String(), Message: fields[2].String(), Original: original,
+		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq,
+	})
+}
+
+// batch takes the items of a batch. Its walk does not descend, so its depth is no danger before the items are checked.
+func (p *parser) batch(body string) {
+	if !strings.HasPrefix(body, "{") {
+		p.reject(body, InvalidJSON, "the body is not a JSON object; send {\"batch\":[…]}")
+		return
+	}
+	var items gjson.Result
+	gjson.Parse(body).ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "batch":
+			items = value
+		case "sentAt":
+			p.sentAt = value.Str
+		case "context":
+			if value.IsObject() && gjson.Valid(value.Raw) && depth(value.Raw) < MaxDepth && len(value.Raw) <= MaxSize {
+				p.context = value.Raw
+			}
+		}
+		return true
+	})
+	if !items.IsArray() {
+		p.reject(body, MissingField, "batch must be a list of events")
+		return
+	}
+	index := 0
+	items.ForEach(func(_, item gjson.Result) bool {
+		p.item(item.Raw, index)
+		index++
+		return true
+	})
+}
+
+// item takes one event.
+func (p *parser) item(raw string, index int) {
+	if !utf8.ValidString(raw) {
+		raw = strings.ToValidUTF8(raw, "\uFFFD") // as encoding/json and the SDKs' servers do
+	}
+	switch {
+	case len(raw) > MaxSize:
+		p.reject(raw, TooLarge, fmt.Sprintf("the event has %d bytes; at most %d are taken", len(raw), MaxSize))
+		return
+	case !strings.HasPrefix(raw, "{") || !gjson.Valid(raw):
+		p.reject(raw, InvalidJSON, "the event is not a JSON object")
+		return
+	case depth(raw) > MaxDepth:
+		p.reject(raw, TooLarge, fmt.Sprintf("objects and lists are nested deeper than %d", MaxDepth))
+		return
+	}
+	f := fields{kind: p.kind}
+	f.read(raw)
+	if p.kind != "" {
+		raw = withField(raw, "type", quote(p.kind)) // so that the original can be read without its endpoint
+	}
+	e := Event{
+		Type: f.kind, MessageID: f.messageID, UserID: f.userID, AnonymousID: f.anonymousID,
+		Received: p.received, Source: p.source, Party: p.party, Seq: p.seq, Original: raw,
+	}
+	if f.problem == nil {
+		f.problem = f.complete(&e, p)
+	}
+	if f.problem != nil {
+		p.reject(raw, f.problem.reason, f.problem.message)
+		return
+	}
+	if e.MessageID == "" {
+		e.MessageID, e.Derived = deriveID(p.seq, p.record, index), true
+	}
+	p.out.Events = append(p.out.Events, e)
+}
+
+func (p *parser) reject(original, reason, message string) {
+	p.out.Rejections = append(p.out.Rejections, Rejection{
+		Stage: StageParse, Reason: reason, Message: message, Original: original,
+		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq,
+	})
+}
+
+func deriveID(seq uint64, record, item int) string {
+	b := append(make([]byte, 0, 32), "kohort-"...)
+	b = append(strconv.AppendUint(b, seq, 10), '-')
+	b = append(strconv.AppendInt(b, int64(record), 10), '-')
+	return string(strconv.AppendInt(b, int64(item), 10))
+}
+
+// depth is how deep objects and lists are nested in valid JSON. Most events have fewer brackets than the limit, and are
+// not walked for it.
+func depth(raw string) int {
+	if n := strings.Count(raw, "{") + strings.Count(raw, "["); n <= MaxDepth {
+		return n
+	}
+	deepest, now := 0, 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			for i++; i < len(raw) && raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			now++
+			deepest = max(deepest, now)
+		case '}', ']':
+			now--
+		}
+	}
+	return deepest
+}
