@@ -178,8 +178,10 @@ func (l layout) node(tools toolbox) (kubelet, proxy component) {
 				"--hostname-override=" + nodeName,
 				"--node-ip=" + nodeAddress,
 			},
-			config: l.config("kubelet.json"),
-			ports:  []int{kubeletPort, 10248},
+			config:   l.config("kubelet.json"),
+			ports:    []int{kubeletPort, 10248},
+			ready:    func(ctx context.Context) error { return answersOK(ctx, "http://127.0.0.1:10248/healthz") },
+			patience: 60 * time.Second,
 		},
 		component{
 			name:    "kube-proxy",

@@ -122,6 +122,7 @@ func (l layout) start(ctx context.Context, tools toolbox, images []string, say f
 		func() error { return l.load(ctx, images, func(string, ...any) {}) },
 		wait(server),
 		func() error { return begin(append(l.controllers(tools), kubelet, proxy)...) },
+		wait(kubelet),
 		// The DNS server's pod looks for the API server at once, and loses
 		// seconds when the way to Services is not there yet.
 		wait(proxy),
