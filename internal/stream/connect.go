@@ -25,16 +25,28 @@ const (
 	maxReconnectWait = 2 * time.Second
 )
 
-// Connect dials the NATS server at url (nats://host:port) with the user and password in the files username and password
-// of credentialsDir, and gives its JetStream; Conn() of it is the connection, which the caller closes. An empty
-// credentialsDir connects without credentials.
-//
-// The files are read again for each connection, so that rotated credentials are taken up, and a connection that is lost
-// is made again for ever. Nothing is buffered meanwhile: a publish without a connection fails at once. The first
-// connection is waited for until ctx ends, at most one minute.
+// Connect is Dial, and waits for the first connection until ctx ends, at most one minute.
 func Connect(ctx context.Context, url, credentialsDir string) (jetstream.JetStream, error) {
+	js, err := Dial(url, credentialsDir)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, connectWait)
 	defer cancel()
+	if err := awaitConnected(ctx, js.Conn()); err != nil {
+		js.Conn().Close()
+		return nil, fmt.Errorf("connecting to the stream at %s: %w", url, err)
+	}
+	return js, nil
+}
+
+// Dial starts to connect to the NATS server at url (nats://host:port) with the user and password in the files username
+// and password of credentialsDir, and gives its JetStream; Conn() of it is the connection, which the caller closes. An
+// empty credentialsDir connects without credentials.
+//
+// The files are read again for each connection, so that rotated credentials are taken up, and a connection that is lost
+// is made again for ever. Nothing is buffered meanwhile: a publish without a connection fails at once.
+func Dial(url, credentialsDir string) (jetstream.JetStream, error) {
 	options := []nats.Option{
 		nats.Name(filepath.Base(os.Args[0])),
 		nats.RetryOnFailedConnect(true),
@@ -69,10 +81,6 @@ func Connect(ctx context.Context, url, credentialsDir string) (jetstream.JetStre
 	}
 	nc, err := nats.Connect(url, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the stream at %s: %w", url, err)
-	}
-	if err := awaitConnected(ctx, nc); err != nil {
-		nc.Close()
 		return nil, fmt.Errorf("connecting to the stream at %s: %w", url, err)
 	}
 	js, err := jetstream.New(nc)
