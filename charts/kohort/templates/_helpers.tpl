@@ -16,5 +16,7 @@ app.kubernetes.io/component: operator
 {{- /* kohort.image NAME: the full reference of one of the project's images. */ -}}
 {{- define "kohort.image" -}}
 {{- $root := index . 0 -}}
-{{- printf "%s/%s:%s" $root.Values.image.registry (index . 1) ($root.Values.image.tag | default $root.Chart.AppVersion) -}}
+{{- $image := $root.Values.image -}}
+{{- $tag := get $image.tags (index . 1) | default $image.tag | default $root.Chart.AppVersion -}}
+{{- printf "%s/%s:%s" $image.registry (index . 1) $tag -}}
 {{- end }}
