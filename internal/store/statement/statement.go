@@ -14,8 +14,8 @@ type Statement struct {
 	// Verb is the first word in upper case, such as SELECT; empty when the text
 	// holds no word. Parentheses before it are skipped.
 	Verb string
-	// Object is the word after the verb in upper case, such as RELOAD in
-	// SYSTEM RELOAD; empty when no word follows.
+	// Object is the word or number after the verb in upper case, such as RELOAD
+	// in SYSTEM RELOAD; empty when neither follows.
 	Object string
 	// Rows says that the statement is an INSERT that is followed by rows.
 	Rows bool
@@ -69,7 +69,8 @@ func outside(before, last, tok token) string {
 	case before.is("SOURCE") && last.is("(") && upper != "CLICKHOUSE" && upper != "NULL":
 		return "a dictionary's SOURCE(" + name + ")"
 	case last.is("ENGINE") || before.is("ENGINE") && last.is("="):
-		if outsideEngines[strings.ToLower(name)] || tok.kind == quoted && tok.text[0] != '\'' {
+		text := tok.kind == quoted && (tok.text[0] == '\'' || tok.text[0] == '$')
+		if !text && (outsideEngines[strings.ToLower(name)] || tok.kind == quoted) {
 			return "ENGINE = " + name
 		}
 	}
@@ -172,7 +173,8 @@ func (s *Statement) outputFormat(l *lexer) {
 		case tok.kind == symbol && tok.text == ")":
 			depth--
 		case tok.kind == word && depth <= 0 && strings.EqualFold(tok.text, "FORMAT"):
-			if name := l.next(); name.kind == word {
+			// Only a look: after the function format comes a parenthesis to count.
+			if name := (&lexer{text: l.text, pos: l.pos}).next(); name.kind == word {
 				s.Format = name.text
 			}
 		}
