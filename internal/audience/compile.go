@@ -1,0 +1,172 @@
+package audience
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"kohort.dev/kohort/api/v1alpha1"
+)
+
+// Plan is the evaluation of some Audiences of one Platform at one moment.
+type Plan struct {
+	// At is the moment, in UTC and whole milliseconds: windows end at it, and later events do not count.
+	At time.Time
+	// Audiences in the order that their numbers in the members' statement count, from 1. An Audience stands after those
+	// that it asks for.
+	Audiences []Planned
+
+	columns columns
+	rules   []string // SQL of each Audience's rule over the columns
+}
+
+// Planned is one Audience of a Plan.
+type Planned struct {
+	Name       string
+	Generation int64
+	Definition string // see [Definition]
+}
+
+// columns are the distinct things that the criteria of a plan ask for.
+type columns struct {
+	counts     keyed[counted]       // c0…: how many events of a profile
+	traits     keyed[string]        // v0…: the latest value of a trait, as JSON
+	conditions keyed[traitQuestion] // t0…: whether a trait meets a condition
+	members    keyed[string]        // a0…: whether a profile is a stored member of an audience outside the plan
+}
+
+// keyed is a set whose members keep the order they came in.
+type keyed[T any] struct {
+	items []T
+	index map[string]int
+}
+
+// number adds an item unless an equal one is there, and gives its place.
+func (k *keyed[T]) number(item T) int {
+	text, err := json.Marshal(item)
+	if err != nil { // texts, numbers and booleans always encode
+		panic(err)
+	}
+	if i, ok := k.index[string(text)]; ok {
+		return i
+	}
+	if k.index == nil {
+		k.index = map[string]int{}
+	}
+	k.index[string(text)] = len(k.items)
+	k.items = append(k.items, item)
+	return len(k.items) - 1
+}
+
+// Compile plans the evaluation of the due Audiences of one Platform. An Audience that a due one asks for and that is not
+// due itself is answered by its stored members. Every due Audience must be valid (see [Validate]); the error names the
+// one that is not and wraps an [*Invalid].
+func Compile(due []*v1alpha1.Audience, now time.Time) (Plan, error) {
+	plan := Plan{At: now.UTC().Truncate(time.Millisecond)}
+	ordered, err := inOrder(due)
+	if err != nil {
+		return Plan{}, err
+	}
+	number := make(map[string]int, len(ordered))
+	for i, a := range ordered {
+		d, err := read(a)
+		if err != nil {
+			return Plan{}, fmt.Errorf("compiling Audience %s: %w", a.Name, err)
+		}
+		answers := make(map[string]string, len(d.questions))
+		for _, q := range d.questions {
+			answers[q.name] = plan.columns.answer(q, number)
+		}
+		plan.rules = append(plan.rules, d.rule.sql(answers))
+		plan.Audiences = append(plan.Audiences, Planned{Name: a.Name, Generation: a.Generation, Definition: Definition(a)})
+		number[a.Name] = i
+	}
+	return plan, nil
+}
+
+// inOrder sorts audiences by name and then so that each stands after those it asks for.
+func inOrder(due []*v1alpha1.Audience) ([]*v1alpha1.Audience, error) {
+	byName := make(map[string]*v1alpha1.Audience, len(due))
+	names := make([]string, 0, len(due))
+	for _, a := range due {
+		byName[a.Name] = a
+		names = append(names, a.Name)
+	}
+	slices.Sort(names)
+	const open, done = 1, 2
+	state := make(map[string]int, len(due))
+	var ordered []*v1alpha1.Audience
+	var visit func(name string) error
+	visit = func(name string) error {
+		a := byName[name]
+		switch {
+		case a == nil || state[name] == done:
+			return nil
+		case state[name] == open:
+			return fmt.Errorf("compiling Audience %s: %w", name, invalid("spec.criteria", "audiences refer to each other in a circle"))
+		}
+		state[name] = open
+		for _, reference := range References(a) {
+			if err := visit(reference); err != nil {
+				return err
+			}
+		}
+		state[name] = done
+		ordered = append(ordered, a)
+		return nil
+	}
+	for _, name := range names {
+		if err := visit(name); err != nil {
+			return nil, err
+		}
+	}
+	return ordered, nil
+}
+
+// answer is the SQL of a criterion over the columns of a profile; number holds the audiences already planned.
+func (c *columns) answer(q question, number map[string]int) string {
+	switch {
+	case q.event != nil:
+		column := fmt.Sprintf("c%d", c.counts.number(q.event.counted))
+		tests := []string{fmt.Sprintf("%s >= %d", column, q.event.min)}
+		if q.event.max != nil {
+			tests = append(tests, fmt.Sprintf("%s <= %d", column, *q.event.max))
+		}
+		return "(" + strings.Join(tests, " AND ") + ")"
+	case q.trait != nil:
+		positive := *q.trait
+		positive.Negated = false
+		c.traits.number(positive.Trait)
+		column := fmt.Sprintf("t%d", c.conditions.number(positive))
+		if q.trait.Negated {
+			return "(NOT " + column + ")"
+		}
+		return column
+	default:
+		if i, planned := number[q.audience]; planned {
+			return fmt.Sprintf("m%d", i)
+		}
+		return fmt.Sprintf("a%d", c.members.number(q.audience))
+	}
+}
+
+// sql writes the rule over the answers of its criteria.
+func (r rule) sql(answers map[string]string) string {
+	switch r.op {
+	case criterion:
+		return answers[r.name]
+	case not:
+		return "(NOT " + r.args[0].sql(answers) + ")"
+	}
+	word := " AND "
+	if r.op == either {
+		word = " OR "
+	}
+	args := make([]string, len(r.args))
+	for i, arg := range r.args {
+		args[i] = arg.sql(answers)
+	}
+	return "(" + strings.Join(args, word) + ")"
+}

@@ -1,0 +1,192 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kohort.dev/kohort/internal/audience"
+)
+
+// Result of one Audience's evaluation.
+type Result struct {
+	// Revision is the newest one: a new one when the members or the definition changed.
+	Revision uint64
+	// Size is the number of members.
+	Size uint64
+	// Entered and Left are what this evaluation changed.
+	Entered, Left uint64
+}
+
+// Rows of memory that a statement may group at once: 25 million keys of two integers and two flags take about 1.5 GiB at
+// worst, and beyond its limit the engine spills to disk.
+const groupedRows = 25_000_000
+
+// Evaluate computes the members of a plan's Audiences and stores what changed. A failure changes nothing for readers of
+// complete revisions and is repaired by the next call.
+func (s *Store) Evaluate(ctx context.Context, plan audience.Plan) (map[string]Result, error) {
+	if len(plan.Audiences) == 0 {
+		return nil, nil
+	}
+	if err := s.settle(ctx, plan.At); err != nil {
+		return nil, err
+	}
+	s.sound = false
+	before, err := s.Revisions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next := make([]change, len(plan.Audiences))
+	for i, a := range plan.Audiences {
+		next[i] = change{name: a.Name, revision: before[a.Name].Number + 1, definition: a.Definition}
+	}
+	if err := s.log(ctx, plan, next); err != nil {
+		return nil, err
+	}
+	flows, err := s.logged(ctx, next, plan.At)
+	if err != nil {
+		return nil, err
+	}
+	changed := slices.DeleteFunc(slices.Clone(next), func(c change) bool {
+		return flows[c.name] == Flow{} && before[c.name].Number > 0 && before[c.name].Definition == c.definition
+	})
+	sizes, err := s.apply(ctx, changed, plan.At)
+	if err != nil {
+		return nil, err
+	}
+	s.sound = true
+	results := make(map[string]Result, len(next))
+	for _, c := range next {
+		results[c.name] = Result{Revision: before[c.name].Number, Size: before[c.name].Size}
+	}
+	for _, c := range changed {
+		results[c.name] = Result{Revision: c.revision, Size: sizes[c.name], Entered: flows[c.name].Entered, Left: flows[c.name].Left}
+	}
+	return results, nil
+}
+
+// log writes who enters and leaves (step 1), bucket by bucket.
+func (s *Store) log(ctx context.Context, plan audience.Plan, next []change) error {
+	var profiles uint64
+	// Merged profiles and older versions of rows are counted too: it is only a size.
+	if err := s.conn.QueryRow(ctx, "SELECT count() FROM profiles").Scan(&profiles); err != nil {
+		return fmt.Errorf("counting profiles: %w", err)
+	}
+	count := int(profiles*uint64(len(next))/groupedRows) + 1
+	for i := range count {
+		if err := s.conn.Exec(ctx, difference(plan, next, audience.Bucket{Index: i, Count: count})); err != nil {
+			return fmt.Errorf("evaluating %s: %w", strings.Join(namesOf(next), ", "), err)
+		}
+	}
+	return nil
+}
+
+// difference is the statement that logs how the members of a plan differ from the stored ones.
+func difference(plan audience.Plan, next []change, bucket audience.Bucket) string {
+	names := quoted(namesOf(next))
+	numbers := make([]string, len(next))
+	for i, c := range next {
+		numbers[i] = strconv.FormatUint(c.revision, 10)
+	}
+	stored := "SELECT toUInt16(indexOf([" + names + "], toString(audience))) AS number, profile, 0 AS now, 1 AS before FROM memberships FINAL WHERE audience IN (" + names + ")"
+	if in := bucket.Has("profile"); in != "" {
+		stored += " AND " + in
+	}
+	return "INSERT INTO membership_log (audience, at, profile, change, revision)\n" +
+		"SELECT [" + names + "][number], " + audience.Moment(plan.At) + ", profile, if(is = 1, 'entered', 'left'), [" + strings.Join(numbers, ", ") + "][number]\n" +
+		"FROM (\nSELECT number, profile, max(now) AS is, max(before) AS was\nFROM (\n" +
+		"SELECT audience AS number, profile, 1 AS now, 0 AS before FROM (\n" + plan.Members(bucket) + "\n)\nUNION ALL\n" + stored +
+		"\n)\nGROUP BY number, profile\nHAVING is != was\n)"
+}
+
+// logged counts what step 1 wrote.
+func (s *Store) logged(ctx context.Context, next []change, at time.Time) (map[string]Flow, error) {
+	rows, err := s.conn.Query(ctx, "SELECT audience, countIf(change = 'entered'), countIf(change = 'left') FROM membership_log WHERE at = "+audience.Moment(at)+
+		" AND audience IN ("+quoted(namesOf(next))+") AND "+revisions(next)+" GROUP BY audience")
+	if err != nil {
+		return nil, fmt.Errorf("counting changes: %w", err)
+	}
+	out := map[string]Flow{}
+	err = each(rows, func() error {
+		var name string
+		var f Flow
+		err := rows.Scan(&name, &f.Entered, &f.Left)
+		out[name] = f
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting changes: %w", err)
+	}
+	return out, nil
+}
+
+// settle completes revisions that a crash or a failure left in the log only.
+func (s *Store) settle(ctx context.Context, at time.Time) error {
+	if s.sound {
+		return nil
+	}
+	before, err := s.Revisions(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := s.conn.Query(ctx, "SELECT audience, max(revision) FROM membership_log GROUP BY audience")
+	if err != nil {
+		return fmt.Errorf("looking for incomplete revisions: %w", err)
+	}
+	var left []change
+	err = each(rows, func() error {
+		var c change
+		err := rows.Scan(&c.name, &c.revision)
+		if was := before[c.name]; c.revision > was.Number {
+			// The members are then between two definitions, so none is recorded and the next evaluation counts as a change.
+			left = append(left, c)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("looking for incomplete revisions: %w", err)
+	}
+	if _, err := s.apply(ctx, left, at); err != nil {
+		return fmt.Errorf("completing what was interrupted: %w", err)
+	}
+	s.sound = true
+	return nil
+}
+
+// Remove takes every member out of Audiences that are no longer there. Their revisions stay, so that one made again
+// under the same name goes on counting.
+func (s *Store) Remove(ctx context.Context, names []string, at time.Time) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if err := s.settle(ctx, at); err != nil {
+		return err
+	}
+	s.sound = false
+	at = at.UTC().Truncate(time.Millisecond)
+	before, err := s.Revisions(ctx)
+	if err != nil {
+		return err
+	}
+	next := make([]change, len(names))
+	for i, name := range names {
+		next[i] = change{name: name, revision: before[name].Number + 1}
+	}
+	numbers := make([]string, len(next))
+	for i, c := range next {
+		numbers[i] = strconv.FormatUint(c.revision, 10)
+	}
+	err = s.conn.Exec(ctx, "INSERT INTO membership_log (audience, at, profile, change, revision) SELECT audience, "+audience.Moment(at)+
+		", profile, 'left', ["+strings.Join(numbers, ", ")+"][indexOf(["+quoted(names)+"], toString(audience))] FROM memberships FINAL WHERE audience IN ("+quoted(names)+")")
+	if err != nil {
+		return fmt.Errorf("removing the members of %s: %w", strings.Join(names, ", "), err)
+	}
+	if _, err := s.apply(ctx, next, at); err != nil {
+		return err
+	}
+	s.sound = true
+	return nil
+}

@@ -1,0 +1,33 @@
+package membership
+
+import (
+	"fmt"
+	"strings"
+
+	"kohort.dev/kohort/internal/audience"
+)
+
+func namesOf(changes []change) []string {
+	names := make([]string, len(changes))
+	for i, c := range changes {
+		names[i] = c.name
+	}
+	return names
+}
+
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = audience.Quote(name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// revisions is the SQL condition that a row is of one of the changes.
+func revisions(changes []change) string {
+	pairs := make([]string, len(changes))
+	for i, c := range changes {
+		pairs[i] = fmt.Sprintf("(%s, %d)", audience.Quote(c.name), c.revision)
+	}
+	return "(audience, revision) IN (" + strings.Join(pairs, ", ") + ")"
+}
