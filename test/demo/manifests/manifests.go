@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,16 +23,12 @@ var files embed.FS
 // Namespace that the files are written for.
 const Namespace = "shop"
 
-// registry is where the files' images are said to come from; their tag stands for the one that was built.
-const (
-	registry = "kohort.dev/"
-	tag      = ":0.1.0"
-)
-
 // Place says where manifests are to go.
 type Place struct {
 	Namespace string
-	Tag       string // of the images; empty: as written
+	// Images are what was built, by repository, such as kohort.dev/kohort-demo: kohort.dev/kohort-demo:1a2b3c. An image
+	// that is not among them stays as it is written.
+	Images map[string]string
 }
 
 // Read returns the manifests of files whose names match a pattern of path.Match, such as "4*.yaml" or
@@ -78,21 +75,18 @@ func (p Place) move(out *bytes.Buffer, data []byte) error {
 		if err != nil {
 			return err
 		}
-		if p.Tag != "" {
-			text = retag(text, p.Tag)
-		}
 		out.WriteString("---\n")
-		out.Write(text)
+		out.WriteString(p.withImages(string(text)))
 	}
 }
 
-// retag gives the project's images another tag.
-func retag(text []byte, to string) []byte {
-	lines := strings.SplitAfter(string(text), "\n")
-	for i, line := range lines {
-		if strings.Contains(line, "image: "+registry) {
-			lines[i] = strings.Replace(line, tag, ":"+to, 1)
+// withImages names the images that were built.
+func (p Place) withImages(text string) string {
+	return regexp.MustCompile(`image: ([^:\s]+):\S+`).ReplaceAllStringFunc(text, func(line string) string {
+		repository, _, _ := strings.Cut(strings.TrimPrefix(line, "image: "), ":")
+		if built, known := p.Images[repository]; known {
+			return "image: " + built
 		}
-	}
-	return []byte(strings.Join(lines, ""))
+		return line
+	})
 }

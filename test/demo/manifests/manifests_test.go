@@ -6,14 +6,14 @@ import (
 )
 
 func TestReadMovesManifests(t *testing.T) {
-	place := Place{Namespace: "elsewhere", Tag: "abc"}
+	place := Place{Namespace: "elsewhere", Images: map[string]string{"kohort.dev/kohort-demo": "kohort.dev/kohort-demo:abc"}}
 	for _, test := range []struct {
 		why, pattern string
 		want, not    []string
 	}{
 		{"the namespace itself gets the name", "00-namespace.yaml", []string{"name: elsewhere", "pod-security.kubernetes.io/enforce: restricted"}, []string{"name: shop"}},
 		{"an object of ours moves and keeps its own name", "10-platform.yaml", []string{"namespace: elsewhere", "name: shop"}, nil},
-		{"images get the tag that was built", "world/mailer.yaml", []string{"image: kohort.dev/kohort-demo:abc"}, []string{":0.1.0", "namespace: shop"}},
+		{"images are those that were built", "world/mailer.yaml", []string{"image: kohort.dev/kohort-demo:abc"}, []string{":0.1.0", "namespace: shop"}},
 		{"a pattern takes several files", "4*.yaml", []string{"name: vip", "name: lapsed", "name: winback"}, nil},
 	} {
 		out, err := place.Read(test.pattern)
