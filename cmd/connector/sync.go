@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"kohort.dev/kohort/internal/destination"
+	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/sync"
+	"kohort.dev/kohort/internal/warehouse"
+)
+
+// syncFlags are the files and addresses of a sync; what to deliver is in its order.
+type syncFlags struct {
+	warehouseURL  string
+	warehouseCred string
+	dsnFile       string
+	tokenFile     string
+	termination   string
+}
+
+func newSyncCommand() *cobra.Command {
+	var flags syncFlags
+	command := &cobra.Command{
+		Use:   "sync",
+		Short: "Make a destination hold the members of an audience",
+		Long: `Deliver the difference between an audience and what its destination holds.
+
+The order is read from the environment variable ` + run.OrderVariable + `. The exit code is 0 when every row was delivered or
+rejected, 1 when trying again may help, and 2 when somebody has to change something first.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			report, err := deliver(command.Context(), flags)
+			return finish(flags.termination, report, err)
+		},
+	}
+	f := command.Flags()
+	f.StringVar(&flags.warehouseURL, "warehouse-url", "", "address of the warehouse, such as http://shop-warehouse.shop.svc:8123")
+	f.StringVar(&flags.warehouseCred, "warehouse-credentials-dir", "", "directory with the files username and password")
+	f.StringVar(&flags.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
+	f.StringVar(&flags.tokenFile, "token-file", "", "file with the token of a webhook destination; empty: none is sent")
+	f.StringVar(&flags.termination, "termination-log", run.TerminationPath, "file that the report is written to")
+	for _, name := range []string{"warehouse-url", "warehouse-credentials-dir"} {
+		if err := command.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
+	return command
+}
+
+// deliver runs the order.
+func deliver(ctx context.Context, flags syncFlags) (report run.Report, err error) {
+	order, err := run.ReadOrder[run.SyncOrder]()
+	if err != nil {
+		return report, &run.Failure{Reason: destination.ReasonInvalidSpec, Fatal: true, Err: err}
+	}
+	target, err := newDestination(order, flags)
+	if err != nil {
+		return report, err
+	}
+	defer func() { _ = target.Close() }() // everything that was delivered has been acknowledged
+	conn, err := warehouse.Open(ctx, flags.warehouseURL, flags.warehouseCred)
+	if err != nil {
+		return report, run.Fail("PlatformNotReady", "%w; look at the pods of Platform %s", err, order.Platform)
+	}
+	defer func() { _ = conn.Close() }()
+	host, err := os.Hostname()
+	if err != nil {
+		return report, fmt.Errorf("reading the name of the pod: %w", err)
+	}
+	config := sync.DefaultConfig()
+	config.Warehouse, config.Order, config.Destination, config.Host, config.Log = conn, order, target, host, slog.Default()
+	return sync.Run(ctx, config)
+}
+
+// newDestination makes the destination that an order names.
+func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destination, error) {
+	switch {
+	case order.Webhook != nil && order.Table == nil:
+		return destination.NewWebhook(destination.WebhookConfig{
+			URL: order.Webhook.URL, TokenFile: flags.tokenFile,
+			Audience: order.Audience, Sync: order.Sync, Run: fmt.Sprint(order.Slot.Unix()),
+		})
+	case order.Table != nil && order.Webhook == nil:
+		if order.Table.Driver != "postgres" {
+			return nil, run.Refuse(destination.ReasonInvalidSpec, "spec.sql.driver %q of the Destination is not known; use postgres", order.Table.Driver)
+		}
+		return destination.NewPostgres(destination.PostgresConfig{
+			DSNFile: flags.dsnFile, Table: order.Table.Name, Audience: order.Audience,
+		})
+	}
+	return nil, &run.Failure{
+		Reason: destination.ReasonInvalidSpec, Fatal: true,
+		Err: errors.New("the order must name exactly one of webhook and table"),
+	}
+}

@@ -1,0 +1,260 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+)
+
+// membersSQL gives the surviving ordinals of the members.
+const membersSQL = `SELECT DISTINCT ifNull(o.survivor, m.profile) AS whose
+FROM (SELECT profile FROM memberships FINAL WHERE audience = @audience AND deleted = 0) AS m
+LEFT JOIN (SELECT profile, toNullable(survivor) AS survivor FROM profile_overrides FINAL) AS o ON o.profile = m.profile`
+
+// idsSQL gives the public ids of the surviving ordinals that a condition selects.
+const idsSQL = `SELECT profile AS whose, id FROM profiles FINAL WHERE `
+
+// audience reads who is to be at the destination, and with what.
+type audience struct {
+	conn driver.Conn
+	name string
+	// types of identifiers to send; empty: all.
+	types []string
+	// traits by field.
+	traits map[string]string
+	// salt goes into every hash: what else decides what the destination holds.
+	salt string
+}
+
+// saltOf says in one text what a payload's hash must change with beside the customer's own data: another mapping of
+// traits makes other rows of the same traits, and another holder does not have what the last one was sent.
+func saltOf(traits map[string]string, holder string) string {
+	text, err := json.Marshal([]any{traits, holder}) // maps are encoded in the order of their keys
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+func (a *audience) args(more ...any) []any {
+	names := slices.Compact(slices.Sorted(maps.Values(a.traits)))
+	return append(more, clickhouse.Named("audience", a.name), clickhouse.Named("types", a.types),
+		clickhouse.Named("traits", names), clickhouse.Named("salt", a.salt))
+}
+
+// size counts the members, and those of them that have no public id: the engine writes both in one go, so that any are
+// a sign of damage.
+func (a *audience) size(ctx context.Context) (members, nameless uint64, err error) {
+	query := "SELECT count(), countIf(whose NOT IN (SELECT profile FROM profiles)) FROM (" + membersSQL + ")"
+	err = ask(ctx, func(ctx context.Context) error {
+		return a.conn.QueryRow(ctx, query, a.args()...).Scan(&members, &nameless)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("counting the members of audience %s: %w", a.name, err)
+	}
+	return members, nameless, nil
+}
+
+// revision is the audience's newest revision; 0 when it was never evaluated.
+func (a *audience) revision(ctx context.Context) (uint64, error) {
+	var revision uint64
+	err := ask(ctx, func(ctx context.Context) error {
+		return a.conn.QueryRow(ctx, "SELECT max(revision) FROM audience_revisions WHERE audience = @audience", a.args()...).Scan(&revision)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reading the revision of audience %s: %w", a.name, err)
+	}
+	return revision, nil
+}
+
+// payloadSQL gives whose, id and payload, and with content also the identifiers and traits, of the profiles that the
+// query ids gives. raw is a condition on the ordinals that rows were written with, which bounds what is read.
+//
+// Rows keep the ordinal that they were written with, so what belongs to a survivor may stand under several: equal
+// identifiers count once, and of a trait the latest value by event time counts. Neither needs FINAL for that. Hashes of
+// sorted hashes do not depend on the order in which rows are read.
+func (a *audience) payloadSQL(ids, raw string, content bool) string {
+	resolved := func(columns, table, condition string) string {
+		return fmt.Sprintf(`(SELECT ifNull(o.survivor, r.profile) AS whose, %s
+    FROM (SELECT * FROM %s WHERE %s) AS r
+    LEFT JOIN (SELECT profile, toNullable(survivor) AS survivor FROM profile_overrides FINAL) AS o ON o.profile = r.profile
+    WHERE whose IN (SELECT whose FROM (%s)))`, columns, table, condition, ids)
+	}
+	identifierFilter, lists := raw, [2]string{}
+	if len(a.types) > 0 {
+		identifierFilter += " AND type IN @types"
+	}
+	if content {
+		lists = [2]string{", groupUniqArray((type, value)) AS list", ", groupArray((name, latest)) AS list"}
+	}
+	columns, hash := "", "sipHash64(@salt, i.hash)"
+	joins := fmt.Sprintf(`
+LEFT JOIN (SELECT whose, sipHash64(arraySort(groupUniqArray(sipHash64(type, value)))) AS hash%s
+  FROM %s GROUP BY whose) AS i ON i.whose = p.whose`, lists[0], resolved("toString(r.type) AS type, r.value AS value", "profile_identifiers", identifierFilter))
+	if len(a.traits) > 0 {
+		hash = "sipHash64(@salt, i.hash, t.hash)"
+		joins += fmt.Sprintf(`
+LEFT JOIN (SELECT whose, sipHash64(arraySort(groupArray(sipHash64(name, latest)))) AS hash%s
+  FROM (SELECT whose, name, argMax(value, (occurred, value)) AS latest FROM %s GROUP BY whose, name)
+  WHERE latest != 'null' GROUP BY whose) AS t ON t.whose = p.whose`, lists[1],
+			resolved("toString(r.name) AS name, r.value AS value, r.occurred AS occurred", "traits", raw+" AND name IN @traits"))
+	}
+	if content {
+		columns = ", i.list AS identifiers"
+		if len(a.traits) > 0 {
+			columns += ", t.list AS traits"
+		} else {
+			columns += ", []::Array(Tuple(String, String)) AS traits"
+		}
+	}
+	return fmt.Sprintf("SELECT p.whose AS whose, p.id AS id, %s AS payload%s\nFROM (%s) AS p%s\nORDER BY toString(id), whose", hash, columns, ids, joins)
+}
+
+// ordinals gives the surviving ordinals of those of some customers, by public id, that are members.
+func (a *audience) ordinals(ctx context.Context, ids []uuid.UUID) ([]uint64, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	var profiles []uint64
+	err := ask(ctx, func(ctx context.Context) error {
+		profiles = profiles[:0]
+		rows, err := a.conn.Query(ctx, idsSQL+"toString(id) IN @ids AND profile IN ("+membersSQL+") ORDER BY whose",
+			a.args(clickhouse.Named("ids", texts))...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // Err tells what went wrong
+		for rows.Next() {
+			var profile uint64
+			var id uuid.UUID
+			if err := rows.Scan(&profile, &id); err != nil {
+				return err
+			}
+			profiles = append(profiles, profile)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("finding %d members of audience %s: %w", len(ids), a.name, err)
+	}
+	return profiles, nil
+}
+
+// wanted is what the comparison needs to know of a member.
+type wanted struct {
+	id      uuid.UUID
+	profile uint64
+	payload uint64
+}
+
+// hashes reads the members with ids in a span, ordered by id.
+func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error] {
+	ids := idsSQL + "profile IN (" + membersSQL + ") AND " + in.condition("toString(id)")
+	return func(yield func(wanted, error) bool) {
+		rows, err := a.conn.Query(ctx, a.payloadSQL(ids, "1", false), a.args()...)
+		if err != nil {
+			yield(wanted{}, fmt.Errorf("reading the members of audience %s: %w", a.name, err))
+			return
+		}
+		defer func() { _ = rows.Close() }() // Err has told what went wrong
+		for rows.Next() {
+			var w wanted
+			if err := rows.Scan(&w.profile, &w.id, &w.payload); err != nil {
+				yield(wanted{}, fmt.Errorf("reading a member of audience %s: %w", a.name, err))
+				return
+			}
+			if !yield(w, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(wanted{}, fmt.Errorf("reading the members of audience %s: %w", a.name, err))
+		}
+	}
+}
+
+// load reads profiles in full, by their surviving ordinals, ordered by ordinal. With membersOnly those that are no
+// members are left out.
+func (a *audience) load(ctx context.Context, profiles []uint64, membersOnly bool) ([]*member, error) {
+	ids := idsSQL + "profile IN (SELECT ordinal FROM list)"
+	if membersOnly {
+		ids += " AND profile IN (" + membersSQL + ")"
+	}
+	// Their own rows, and those that were written under ordinals that were merged into them.
+	raw := `profile IN (SELECT ordinal FROM list UNION ALL SELECT profile FROM profile_overrides FINAL WHERE survivor IN (SELECT ordinal FROM list))`
+	query := "WITH list AS (SELECT arrayJoin(@profiles::Array(UInt64)) AS ordinal)\n" + a.payloadSQL(ids, raw, true)
+	var members []*member
+	err := ask(ctx, func(ctx context.Context) error {
+		members = members[:0]
+		rows, err := a.conn.Query(ctx, query, a.args(clickhouse.Named("profiles", profiles))...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // Err tells what went wrong
+		for rows.Next() {
+			m, err := a.scan(rows)
+			if err != nil {
+				return err
+			}
+			members = append(members, m)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading %d members of audience %s: %w", len(profiles), a.name, err)
+	}
+	slices.SortFunc(members, func(x, y *member) int { return cmp.Compare(x.profile, y.profile) })
+	return members, nil
+}
+
+func (a *audience) scan(rows driver.Rows) (*member, error) {
+	m := &member{identifiers: identifiers{}}
+	var pairs, values [][]any
+	if err := rows.Scan(&m.profile, &m.id, &m.payload, &pairs, &values); err != nil {
+		return nil, err
+	}
+	for _, pair := range pairs {
+		kind, value := pair[0].(string), pair[1].(string)
+		m.identifiers[kind] = append(m.identifiers[kind], value)
+	}
+	for _, list := range m.identifiers {
+		slices.Sort(list)
+	}
+	byTrait := make(map[string]json.RawMessage, len(values))
+	for _, pair := range values {
+		byTrait[pair[0].(string)] = asJSON(pair[1].(string))
+	}
+	for field, trait := range a.traits {
+		value, ok := byTrait[trait]
+		if !ok {
+			value = json.RawMessage("null")
+		}
+		if m.traits == nil {
+			m.traits = make(map[string]json.RawMessage, len(a.traits))
+		}
+		m.traits[field] = value
+	}
+	return m, nil
+}
+
+// asJSON gives a trait's value, which is JSON. A text that is not, which only a damaged row can hold, is sent as a text.
+func asJSON(value string) json.RawMessage {
+	if json.Valid([]byte(value)) {
+		return json.RawMessage(value)
+	}
+	text, err := json.Marshal(strings.ToValidUTF8(value, "\uFFFD"))
+	if err != nil {
+		panic(err)
+	}
+	return text
+}

@@ -1,0 +1,100 @@
+package sync
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// chunkRows is how many customers are read in full at once: four pages. Fewer would ask the warehouse more often, more
+// would leave more rows pending when the run is killed.
+const chunkRows = 4 * pageRows
+
+// deliverPending sends the members that an earlier run left pending.
+func (s *session) deliverPending(ctx context.Context) error {
+	ids, err := s.state.ids(ctx, span{"0", end}, "status = 'pending'")
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(ids, chunkRows) {
+		if s.sender.gaveUp != nil {
+			return nil // the difference counts them
+		}
+		// Those that are no members were to be taken out before, and are counted.
+		profiles, err := s.audience.ordinals(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		if err := s.deliverMembers(ctx, profiles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliverDifference sends the members in a span that the destination does not hold as they are.
+func (s *session) deliverDifference(ctx context.Context, part span) error {
+	var changed []wanted
+	var refusals []found
+	err := ask(ctx, func(ctx context.Context) error {
+		changed, refusals = changed[:0], refusals[:0]
+		return difference(s.audience.hashes(ctx, part), s.state.rows(ctx, part),
+			func(w wanted) { changed = append(changed, w) },
+			func(row found) { refusals = append(refusals, row) })
+	})
+	if err != nil {
+		return err
+	}
+	for _, row := range refusals {
+		if !s.state.isOwn(row.version) { // what was refused in this run is counted
+			s.tally.reject(row.reason, "")
+		}
+	}
+	// In the order in which the warehouse has them, so that a chunk is read from few places.
+	slices.SortFunc(changed, func(x, y wanted) int { return cmp.Compare(x.profile, y.profile) })
+	for chunk := range slices.Chunk(changed, chunkRows) {
+		profiles := make([]uint64, 0, len(chunk))
+		for _, w := range chunk {
+			if !s.given[w.id] {
+				profiles = append(profiles, w.profile)
+			}
+		}
+		if err := s.deliverMembers(ctx, profiles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliverMembers reads members in full and sends those that have to be.
+func (s *session) deliverMembers(ctx context.Context, profiles []uint64) error {
+	if len(profiles) == 0 {
+		return nil
+	}
+	if s.sender.gaveUp != nil {
+		s.tally.leave(len(profiles))
+		return nil
+	}
+	members, err := s.audience.load(ctx, profiles, false)
+	if err != nil {
+		return err
+	}
+	ids := make([]uuid.UUID, len(members))
+	for i, m := range members {
+		ids[i] = m.id
+	}
+	rows, err := s.state.load(ctx, ids)
+	if err != nil {
+		return err
+	}
+	var tasks []task
+	for _, m := range members {
+		switch action := decide(m, rows[m.id]); action {
+		case add, update:
+			tasks = append(tasks, newTask(action, m, rows[m.id], nil, s.state.version))
+		}
+	}
+	return s.deliver(ctx, tasks)
+}
