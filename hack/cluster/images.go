@@ -19,8 +19,8 @@ func systemImages(ctx context.Context, tools toolbox) ([]string, error) {
 	pause := filepath.Join(tools.cache, "tools", "pause", "pause")
 	// Its source is this project's, so it is built each time: Go's cache
 	// knows whether there is anything to do.
-	if err := tools.compile(ctx, filepath.Join(tools.source, "pause"), ".", "-s -w", pause); err != nil {
-		return nil, err
+	if err := goBuild(ctx, filepath.Join(tools.source, "pause"), "-s -w", pause, "."); err != nil {
+		return nil, fmt.Errorf("building the pause program: %w", err)
 	}
 	var archives []string
 	for name, program := range map[string]string{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -91,12 +92,16 @@ func (b toolbox) path(name string) string {
 func (b toolbox) pathOf(t tool) string { return filepath.Join(b.cache, "tools", t.version, t.name) }
 
 // build builds the named tools, all when none is named, unless they are there.
+// Those of one module are built at once, so that linking one overlaps with
+// compiling the next.
 func (b toolbox) build(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		if !slices.ContainsFunc(b.tools, func(t tool) bool { return t.name == name }) {
 			return fmt.Errorf("no tool is named %q", name)
 		}
 	}
+	missing := map[group][]tool{}
+	var order []group
 	for _, t := range b.tools {
 		if len(names) > 0 && !slices.Contains(names, t.name) {
 			continue
@@ -106,31 +111,70 @@ func (b toolbox) build(ctx context.Context, names ...string) error {
 		} else if !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("looking for %s: %w", t.name, err)
 		}
-		b.say("building %s %s", t.name, strings.TrimPrefix(t.version, t.module+"-"))
-		if err := b.compile(ctx, filepath.Join(b.source, "binaries", t.module), t.pkg, t.ldflags, b.pathOf(t)); err != nil {
+		g := group{module: t.module, version: t.version, ldflags: t.ldflags}
+		if missing[g] == nil {
+			order = append(order, g)
+		}
+		missing[g] = append(missing[g], t)
+	}
+	for _, g := range order {
+		if err := b.buildGroup(ctx, g, missing[g]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// compile builds one main package of the module in dir. The program appears
-// whole or not at all, for a later call takes what is there as finished.
-func (b toolbox) compile(ctx context.Context, dir, pkg, ldflags, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return fmt.Errorf("making the directory for %s: %w", pkg, err)
+// group is what tools that are built at once have in common.
+type group struct{ module, version, ldflags string }
+
+func (b toolbox) buildGroup(ctx context.Context, g group, tools []tool) error {
+	var names, packages []string
+	for _, t := range tools {
+		names = append(names, t.name)
+		packages = append(packages, t.pkg)
 	}
-	partial := fmt.Sprintf("%s.%d.partial", to, os.Getpid())
-	// The flags are those of every build of this project, so that all share
-	// one build cache; a linux program runs in the images, whatever this is.
-	env := []string{"CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false", "GOOS=linux", "GOARCH=" + runtime.GOARCH, "GOWORK=off"}
-	if _, err := runWith(ctx, env, "go", "-C", dir, "build", "-ldflags", ldflags, "-o", partial, pkg); err != nil {
-		return errors.Join(fmt.Errorf("building %s: %w", pkg, err), removeIfThere(partial))
+	b.say("building %s: %s (minutes, the first time)", g.version, strings.Join(names, ", "))
+	directory := filepath.Join(b.cache, "tools", g.version)
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		return fmt.Errorf("making the directory for %s: %w", g.version, err)
 	}
-	if err := os.Rename(partial, to); err != nil {
-		return fmt.Errorf("keeping %s: %w", pkg, err)
+	// Programs appear whole or not at all, for a later call takes what is
+	// there as finished.
+	partial, err := os.MkdirTemp(directory, ".partial-*")
+	if err != nil {
+		return fmt.Errorf("making the directory for %s: %w", g.version, err)
+	}
+	built := goBuild(ctx, filepath.Join(b.source, "binaries", g.module), g.ldflags, partial+"/", packages...)
+	for _, t := range tools {
+		if built == nil {
+			// Go names a program after its package's path, less a version.
+			built = os.Rename(filepath.Join(partial, programName(t.pkg)), b.pathOf(t))
+		}
+	}
+	if err := errors.Join(built, os.RemoveAll(partial)); err != nil {
+		return fmt.Errorf("building %s: %w", g.version, err)
 	}
 	return nil
+}
+
+// programName returns what Go calls the program of a main package.
+func programName(pkg string) string {
+	last := path.Base(pkg)
+	if strings.HasPrefix(last, "v") && strings.Trim(last[1:], "0123456789") == "" {
+		return path.Base(path.Dir(pkg))
+	}
+	return last
+}
+
+// goBuild builds main packages of the module in a directory. The flags are
+// those of every build of this project, so that all share one build cache; the
+// programs are for Linux, where alone they run.
+func goBuild(ctx context.Context, directory, ldflags, to string, packages ...string) error {
+	env := []string{"CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false", "GOOS=linux", "GOARCH=" + runtime.GOARCH, "GOWORK=off"}
+	args := append([]string{"-C", directory, "build", "-ldflags", ldflags, "-o", to}, packages...)
+	_, err := runWith(ctx, env, "go", args...)
+	return err
 }
 
 // envtest returns a directory that holds etcd, kube-apiserver and kubectl, as
