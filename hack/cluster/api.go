@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -77,18 +79,22 @@ func (a *apiClient) get(ctx context.Context, path string, into any) error {
 // isReady is nil when the API server says that it serves.
 func (a *apiClient) isReady(ctx context.Context) error { return a.get(ctx, "/readyz", nil) }
 
-// nodeIsReady is nil when kubelet says that the node takes pods.
-func (a *apiClient) nodeIsReady(ctx context.Context) error {
+// nodeIsReady is nil when kubelet has said, since then, that the node takes
+// pods. What it said earlier may be of a kubelet that is dead.
+func (a *apiClient) nodeIsReady(ctx context.Context, since time.Time) error {
 	var node struct {
 		Status struct {
-			Conditions []struct{ Type, Status, Message string }
+			Conditions []struct {
+				Type, Status, Message string
+				LastHeartbeatTime     time.Time // in whole seconds
+			}
 		}
 	}
 	if err := a.get(ctx, "/api/v1/nodes/"+nodeName, &node); err != nil {
 		return err
 	}
 	for _, condition := range node.Status.Conditions {
-		if condition.Type != "Ready" {
+		if condition.Type != "Ready" || condition.LastHeartbeatTime.Before(since.Truncate(time.Second)) {
 			continue
 		}
 		if condition.Status == "True" {
@@ -99,16 +105,23 @@ func (a *apiClient) nodeIsReady(ctx context.Context) error {
 	return errors.New("the node has not reported yet")
 }
 
-// dnsIsReady is nil when the cluster's DNS server answers.
-func (a *apiClient) dnsIsReady(ctx context.Context) error {
-	var deployment struct {
-		Status struct{ ReadyReplicas int }
+// dnsAnswers is nil when the cluster's DNS server answers under its Service's
+// address: then kube-proxy, the pods' network and the server work together.
+func dnsAnswers(ctx context.Context) error {
+	resolver := net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(dnsAddress, "53"))
+		},
 	}
-	if err := a.get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", &deployment); err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	addresses, err := resolver.LookupHost(ctx, "kubernetes.default.svc."+clusterDomain+".")
+	if err != nil {
+		return fmt.Errorf("asking the DNS server in the cluster (kubectl -n kube-system describe pods tells how it is): %w", err)
 	}
-	if deployment.Status.ReadyReplicas == 0 {
-		return errors.New("the DNS server's pod is not ready: kubectl -n kube-system describe pods tells why")
+	if !slices.Contains(addresses, serviceRouter) {
+		return fmt.Errorf("the DNS server in the cluster says that the API server is at %s, want %s", addresses, serviceRouter)
 	}
 	return nil
 }

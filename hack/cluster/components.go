@@ -262,7 +262,9 @@ func (l layout) proxyConfig() map[string]any {
 		"clusterCIDR":      podRange,
 		"hostnameOverride": nodeName,
 		"oomScoreAdj":      0,
-		"clientConnection": map[string]any{"kubeconfig": l.kubeconfigOf("kube-proxy")},
+		// NodePorts are for this machine, not for the network that it is in.
+		"nodePortAddresses": []string{"127.0.0.0/8", podRange},
+		"clientConnection":  map[string]any{"kubeconfig": l.kubeconfigOf("kube-proxy")},
 		// The machine's connection tracking is not this cluster's to tune.
 		"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 	}

@@ -141,13 +141,28 @@ func makeBridge(ctx context.Context) error {
 	return nil
 }
 
-// removeBridge removes the bridge, and with it its routes.
+// removeBridge removes the bridge, and with it its routes, and the devices
+// that pods were plugged into it with. Those would go with the pods' network
+// namespaces, but the kernel keeps such a namespace for minutes when a
+// connection in it was not closed to the end.
 func removeBridge(ctx context.Context) error {
-	if _, err := os.Stat("/sys/class/net/" + bridgeName); errors.Is(err, os.ErrNotExist) {
-		return nil
+	ports, err := filepath.Glob("/sys/class/net/" + bridgeName + "/brif/*")
+	if err != nil {
+		return fmt.Errorf("listing the pods' network devices: %w", err)
 	}
-	if _, err := run(ctx, "ip", "link", "delete", bridgeName); err != nil {
-		return fmt.Errorf("removing the pods' bridge: %w", err)
+	var failed []error
+	for _, device := range append(ports, bridgeName) {
+		failed = append(failed, removeDevice(ctx, filepath.Base(device)))
+	}
+	return errors.Join(failed...)
+}
+
+func removeDevice(ctx context.Context, name string) error {
+	if _, err := run(ctx, "ip", "link", "delete", name); err != nil {
+		if _, gone := os.Stat("/sys/class/net/" + name); errors.Is(gone, os.ErrNotExist) {
+			return nil // it went with a pod meanwhile, or was never there
+		}
+		return fmt.Errorf("removing network device %s: %w", name, err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 )
 
 // status writes what runs to w. It fails unless the cluster is up.
@@ -41,10 +42,10 @@ func (l layout) status(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := api.nodeIsReady(ctx); err != nil {
+	if err := api.nodeIsReady(ctx, time.Time{}); err != nil {
 		return err
 	}
-	if err := api.dnsIsReady(ctx); err != nil {
+	if err := dnsAnswers(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "the node is Ready; KUBECONFIG=%s\n", l.kubeconfig())

@@ -97,6 +97,7 @@ func (l layout) start(ctx context.Context, tools toolbox, images []string, say f
 		return err
 	}
 	started := 0
+	var kubeletBegan time.Time
 	begin := func(components ...component) error {
 		for _, c := range components {
 			isNew, err := l.ensure(c)
@@ -105,6 +106,9 @@ func (l layout) start(ctx context.Context, tools toolbox, images []string, say f
 			}
 			if isNew {
 				started++
+				if c.name == "kubelet" {
+					kubeletBegan = time.Now()
+				}
 				say("started %s", c.name)
 			}
 		}
@@ -128,7 +132,11 @@ func (l layout) start(ctx context.Context, tools toolbox, images []string, say f
 		wait(proxy),
 		func() error { return l.applyManifests(ctx, tools) },
 		func() error { return begin(l.volumeProvisioner(tools)) },
-		func() error { return waitFor(ctx, "the node", 2*time.Minute, api.nodeIsReady) },
+		func() error {
+			return waitFor(ctx, "the node", 2*time.Minute, func(ctx context.Context) error {
+				return api.nodeIsReady(ctx, kubeletBegan)
+			})
+		},
 	} {
 		if err := step(); err != nil {
 			return err
@@ -137,7 +145,7 @@ func (l layout) start(ctx context.Context, tools toolbox, images []string, say f
 	if started > 0 {
 		say("node is Ready")
 	}
-	if err := waitFor(ctx, "in-cluster DNS", 2*time.Minute, api.dnsIsReady); err != nil {
+	if err := waitFor(ctx, "in-cluster DNS", 2*time.Minute, dnsAnswers); err != nil {
 		return err
 	}
 	if started > 0 {

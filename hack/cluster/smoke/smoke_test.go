@@ -322,15 +322,17 @@ func leftovers(t *testing.T) map[string][]string {
 		"mounts":          "awk '{print $5}' /proc/self/mountinfo",
 		"firewall":        "(iptables-save; ip6tables-save) | grep -E '^(-A|:(KUBE|CNI))'",
 		"control groups":  "find /sys/fs/cgroup -type d",
-		"processes":       "ps -eo stat,args | grep -E 'kube-|kubelet|etcd|containerd|/coredns|/pause|/probe|local-volumes' | grep -vE '^Z|grep'",
-		"directories":     "ls -d /var/lib/kohort-cluster /var/lib/kubelet /var/lib/cni /run/containerd /var/log/containers /var/log/pods /run/netns/* /opt/containerd /opt/cni",
-		"kernel":          "sysctl -n net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet vm.overcommit_memory kernel.panic kernel.panic_on_oops",
+		// Others may test with an API server of their own: these have the state
+		// directory among their arguments, or run in its containers.
+		"processes":   "ps -eo stat,args | grep -E '/var/lib/kohort-cluster| /(coredns|pause|probe)( |$)' | grep -vE '^Z|grep'",
+		"directories": "ls -d /var/lib/kohort-cluster /var/lib/kubelet /var/lib/cni /run/containerd /var/log/containers /var/log/pods /run/netns/* /opt/containerd /opt/cni",
+		"kernel":      "sysctl -n net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet vm.overcommit_memory kernel.panic kernel.panic_on_oops",
 	} {
 		output, err := exec.Command("bash", "-c", "{ "+script+"; } 2>/dev/null | sort").Output()
 		if err != nil {
 			t.Fatalf("listing %s: %v", name, err)
 		}
-		found[name] = strings.Split(strings.TrimSpace(string(output)), "\n")
+		found[name] = slices.DeleteFunc(strings.Split(string(output), "\n"), func(line string) bool { return line == "" })
 	}
 	return found
 }

@@ -59,6 +59,11 @@ func run(getenv func(string) string, args []string) error {
 	} else if err != nil {
 		return fmt.Errorf("looking for a database in %s: %w", s.data, err)
 	}
+	// Where a volume has an fsGroup, kubelet opens the directory to that group
+	// before each start, and the server then refuses it.
+	if err := os.Chmod(s.data, 0o700); err != nil {
+		return fmt.Errorf("closing %s to others: %w", s.data, err)
+	}
 	server, err := exec.LookPath("postgres")
 	if err != nil {
 		return fmt.Errorf("finding the server: %w", err)
