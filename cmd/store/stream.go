@@ -7,9 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"runtime/debug"
 
 	"kohort.dev/kohort/internal/store/access"
 	"kohort.dev/kohort/internal/store/jetstream"
+	"kohort.dev/kohort/internal/store/memory"
 )
 
 func runStream(ctx context.Context, args []string, out io.Writer) error {
@@ -33,6 +36,12 @@ func runStream(ctx context.Context, args []string, out io.Writer) error {
 	if cfg.Credentials, err = access.Read(credentials); err != nil {
 		return err
 	}
+	limit, err := memory.Available(os.DirFS("/"))
+	if err != nil {
+		return err
+	}
+	// What is not heap (stacks, the page cache of its files) has the rest.
+	debug.SetMemoryLimit(int64(limit / 10 * 8))
 	l, err := net.Listen("tcp", health)
 	if err != nil {
 		return fmt.Errorf("starting the stream: %w", err)

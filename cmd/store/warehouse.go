@@ -58,12 +58,14 @@ func runWarehouse(ctx context.Context, args []string, env func(string) string, o
 		cfg.ReadOnly = &second
 	}
 	log := logger(out, level)
-	w, err := warehouse.Open(ctx, cfg, log)
+	// First the port, which is quickly found to be taken.
+	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("starting the warehouse: %w", err)
 	}
-	l, err := net.Listen("tcp", cfg.Listen)
+	w, err := warehouse.Open(ctx, cfg, log)
 	if err != nil {
+		l.Close()
 		return fmt.Errorf("starting the warehouse: %w", err)
 	}
 	log.InfoContext(ctx, "warehouse listens", "address", l.Addr().String())

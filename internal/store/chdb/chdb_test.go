@@ -162,6 +162,31 @@ func TestEngine(t *testing.T) {
 		}
 	})
 
+	t.Run("blocks without rows do not end a stream", func(t *testing.T) {
+		c := connect(t, chdb.Setting{Name: "max_block_size", Value: "1000"}, chdb.Setting{Name: "max_threads", Value: "2"})
+		for _, format := range []string{"TSV", "Native", "JSONEachRow", "RowBinary"} {
+			// One row in 100,000: nearly every block is empty after the filter.
+			rows, err := c.Stream("SELECT 'z' AS c FROM numbers_mt(10000000) WHERE number % 100000 = 99999", format)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := 0
+			for {
+				chunk, err := rows.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if chunk == nil {
+					break
+				}
+				got += bytes.Count(chunk, []byte{'z'})
+			}
+			if rows.Close(); got != 100 {
+				t.Errorf("%s: %d rows arrived, want 100", format, got)
+			}
+		}
+	})
+
 	t.Run("a stream may be left early", func(t *testing.T) {
 		for range 20 {
 			c, err := engine.Connect()

@@ -47,8 +47,6 @@ type Options struct {
 	Log         *slog.Logger
 	// Room says whether the disk can take more rows: nil, or why not.
 	Room func() error
-	// Stored is called after rows were stored durably; may be nil.
-	Stored func()
 }
 
 // Front serves the query interface. Make one with [New].
@@ -58,7 +56,6 @@ type Front struct {
 	limits  Limits
 	log     *slog.Logger
 	room    func() error
-	stored  func()
 	gate    *gate
 	version string
 	metrics *metrics
@@ -78,16 +75,12 @@ func New(ctx context.Context, o Options) (*Front, error) {
 		limits: o.Limits.orDefaults(),
 		log:    o.Log,
 		room:   o.Room,
-		stored: o.Stored,
 	}
 	if o.ReadOnly != nil {
 		f.users = append(f.users, user{Credentials: *o.ReadOnly, readOnly: true})
 	}
 	if f.room == nil {
 		f.room = func() error { return nil }
-	}
-	if f.stored == nil {
-		f.stored = func() {}
 	}
 	f.gate = newGate(f.limits.Concurrent, f.limits.Queue, f.limits.QueueTimeout)
 	f.metrics = newMetrics(f.gate)

@@ -140,7 +140,6 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 }
 
 func (j *job) done(stats chdb.Stats) {
-	j.front.stored()
 	j.front.metrics.written(stats)
 	j.answer.empty(stats)
 }

@@ -31,13 +31,6 @@ func New(probe func() error, every, within time.Duration, now func() time.Time) 
 	return &Check{probe: probe, every: every, within: within, now: now, err: errors.New("nothing was written yet")}
 }
 
-// Succeeded notes that a client's write was stored durably: as good as a probe.
-func (c *Check) Succeeded() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at, c.err = c.now(), nil
-}
-
 // Ready returns nil when a durable write succeeded within the period, and
 // else why not.
 func (c *Check) Ready(ctx context.Context) error {

@@ -39,8 +39,8 @@ func Reaches(text string) string {
 	l := lexer{text: text}
 	verb := (&lexer{text: text}).next()
 	backup := verb.is("BACKUP") || verb.is("RESTORE")
-	var before, last token
-	for tok := l.next(); ; before, last, tok = last, tok, l.next() {
+	var ahead, before, last token
+	for tok := l.next(); ; ahead, before, last, tok = before, last, tok, l.next() {
 		opens := tok.kind == symbol && tok.text == "("
 		name, plain := last.name()
 		switch {
@@ -48,6 +48,8 @@ func Reaches(text string) string {
 			return last.text // an escaped name can be any function
 		case opens && (name == "file" || name == "catboostEvaluate") && !before.declares():
 			return name + "()"
+		case before.is("APPLY") && name == "file", before.is("(") && name == "file" && higherOrder(ahead, tok):
+			return "file()" // handed to another function, which calls it
 		case opens && backup && outsideBackups[strings.ToLower(name)]:
 			return name + "()"
 		}
@@ -58,6 +60,13 @@ func Reaches(text string) string {
 			return what
 		}
 	}
+}
+
+// higherOrder says whether a name between function( and next can be called by
+// that function: arrayMap(name, …), mapApply(name, …), APPLY(name).
+func higherOrder(function, next token) bool {
+	name := strings.ToLower(function.text)
+	return next.is(",") && (strings.HasPrefix(name, "array") || strings.HasPrefix(name, "map")) || name == "apply"
 }
 
 // outside names the clause that the three tokens are part of, if it takes a

@@ -161,11 +161,11 @@ func be(raw string) error {
 	if c.Stream != nil {
 		return beStream(ctx, c, log)
 	}
-	w, err := warehouse.Open(ctx, *c.Warehouse, log)
+	l, err := net.Listen("tcp", c.Warehouse.Listen)
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", c.Warehouse.Listen)
+	w, err := warehouse.Open(ctx, *c.Warehouse, log)
 	if err != nil {
 		return err
 	}

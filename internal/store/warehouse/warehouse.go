@@ -17,6 +17,7 @@ import (
 	"kohort.dev/kohort/internal/store/access"
 	"kohort.dev/kohort/internal/store/chdb"
 	"kohort.dev/kohort/internal/store/front"
+	"kohort.dev/kohort/internal/store/memory"
 	"kohort.dev/kohort/internal/store/prune"
 )
 
@@ -36,6 +37,11 @@ type Config struct {
 
 // defaultDrain fits into Kubernetes' grace period of 30 s.
 const defaultDrain = 25 * time.Second
+
+// engineShare of the container's memory goes to the engine: the rest is for
+// the library itself (170 MB mapped), this process's own buffers and the page
+// cache that the kernel counts against the container.
+const engineShare = 0.65
 
 // Warehouse is the running store. Make one with [Open].
 type Warehouse struct {
@@ -82,7 +88,6 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err 
 		Limits:      cfg.Limits,
 		Log:         log,
 		Room:        w.health.room,
-		Stored:      w.health.check.Succeeded,
 	})
 	if err != nil {
 		return nil, err
@@ -111,17 +116,17 @@ func take(path string) (*os.File, error) {
 }
 
 func (w *Warehouse) start(ctx context.Context) error {
-	memory := w.cfg.MaxMemory
-	limit, err := available(os.DirFS("/"))
+	share := w.cfg.MaxMemory
+	limit, err := memory.Available(os.DirFS("/"))
 	if err != nil {
 		return err
 	}
-	if memory == 0 {
-		memory = uint64(float64(limit) * engineShare)
+	if share == 0 {
+		share = uint64(float64(limit) * engineShare)
 	}
 	// Go's own part is small; the collector is told so before the kernel is.
 	debug.SetMemoryLimit(int64(max(limit/10, 64<<20)))
-	conf, err := engineConf{Memory: memory, Cores: runtime.GOMAXPROCS(0), Backups: w.cfg.Backups}.write(filepath.Join(w.cfg.Path, "kohort-config"))
+	conf, err := engineConf{Memory: share, Cores: runtime.GOMAXPROCS(0), Backups: w.cfg.Backups}.write(filepath.Join(w.cfg.Path, "kohort-config"))
 	if err != nil {
 		return err
 	}
@@ -140,7 +145,7 @@ func (w *Warehouse) start(ctx context.Context) error {
 	}
 	w.engine = engine
 	w.log.InfoContext(ctx, "engine started", "version", lib.Version(), "path", w.cfg.Path,
-		"memory", memory, "took", time.Since(begun).String())
+		"memory", share, "took", time.Since(begun).String())
 	return nil
 }
 

@@ -1,4 +1,5 @@
-package warehouse
+// Package memory knows how much memory a container may use.
+package memory
 
 import (
 	"bufio"
@@ -9,18 +10,14 @@ import (
 	"strings"
 )
 
-// engineShare of the container's memory goes to the engine: the rest is for
-// the library itself (170 MB mapped), this process's own buffers and the page
-// cache that the kernel counts against the container.
-const engineShare = 0.65
-
 // Memory limits in the files of cgroup v2 and v1, below the root of the file
 // system. A container sees its own group there.
 var limitFiles = [...]string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"}
 
-// available returns how many bytes this process may use: the container's
-// limit, or the machine's memory when that is less or there is none.
-func available(root fs.FS) (uint64, error) {
+// Available returns how many bytes this process may use: the container's
+// limit, or the machine's memory when that is less or there is none. Root is
+// the root of the file system.
+func Available(root fs.FS) (uint64, error) {
 	total, err := machine(root)
 	if err != nil {
 		return 0, err
