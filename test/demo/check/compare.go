@@ -23,6 +23,9 @@ type Line struct {
 	Wrong string
 }
 
+// SentForNothing names the line about members that the mailer was sent although it held them already.
+const SentForNothing = "members sent for nothing"
+
 // Compare holds what was seen against the truth.
 func Compare(t truth.Truth, s Seen) []Line {
 	lines := []Line{plain("unified profiles", t.Profiles, s.Profiles)}
@@ -47,7 +50,7 @@ func Compare(t truth.Truth, s Seen) []Line {
 		}
 		lines = append(lines, line)
 	}
-	return append(lines, plain("members sent for nothing", 0, s.Redundant))
+	return append(lines, plain(SentForNothing, 0, s.Redundant))
 }
 
 func plain(name string, truth, kohort int) Line {

@@ -113,7 +113,7 @@ func TestLoadSendsEverythingInOrder(t *testing.T) {
 	server := &collector{}
 	c := client(t, server, &waits)
 	c.Gzip = true
-	report, err := Load(t.Context(), c, p.Web, "analytics.js", 4, time.Now)
+	report, err := Load(t.Context(), c, p.Web, Options{Library: "analytics.js", Connections: 4, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ func sender(flags *flag.FlagSet, library string, client segment.Client, trails f
 	flags.StringVar(&client.Endpoint, "endpoint", "", "base URL of the collector")
 	keyFile := flags.String("write-key-file", "", "file that holds the Source's write key")
 	connections := flags.Int("connections", 8, "number of requests at once")
+	pace := flags.Duration("pace", 0, "time from one request to the next (default: as fast as the collector answers)")
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long to go on trying")
 	return func(ctx context.Context, out io.Writer, _ *slog.Logger) error {
 		p, err := generated()
@@ -44,7 +45,7 @@ func sender(flags *flag.FlagSet, library string, client segment.Client, trails f
 		client.HTTP, client.Wait = &http.Client{Transport: transport, Timeout: 30 * time.Second}, segment.Sleep
 		ctx, cancel := context.WithTimeout(ctx, *timeout)
 		defer cancel()
-		report, err := segment.Load(ctx, &client, trails(p), library, *connections, time.Now)
+		report, err := segment.Load(ctx, &client, trails(p), segment.Options{Library: library, Connections: *connections, Pace: *pace, Now: time.Now})
 		if encodeErr := json.NewEncoder(out).Encode(report); err == nil {
 			err = encodeErr
 		}

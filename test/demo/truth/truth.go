@@ -74,7 +74,7 @@ func Of(p *population.Population, now time.Time) Truth {
 	}
 	for _, c := range p.Customers {
 		history := byProfile[c.Profile]
-		if isVIP(history, now) {
+		if buys(history, now, vipOrders) {
 			t.Audiences[VIP] = append(t.Audiences[VIP], c.UserID)
 		}
 		if isLapsed(c, history, now) {
@@ -91,15 +91,35 @@ func Of(p *population.Population, now time.Time) Truth {
 	return t
 }
 
-// isVIP : at least three orders over 50 in the last 90 days.
-func isVIP(history []fact, now time.Time) bool {
+// vipOrders is how many good orders make a vip.
+const vipOrders = 3
+
+// Buyers are the userIds, sorted, of those who placed at least so many orders over 50 in the last 90 days: the audience vip
+// with another minimum.
+func Buyers(p *population.Population, now time.Time, minimum int) []string {
+	byProfile := make([][]fact, p.Profiles)
+	for _, f := range factsOf(p) {
+		byProfile[f.profile] = append(byProfile[f.profile], f)
+	}
+	var buyers []string
+	for _, c := range p.Customers {
+		if buys(byProfile[c.Profile], now, minimum) {
+			buyers = append(buyers, c.UserID)
+		}
+	}
+	slices.Sort(buyers)
+	return buyers
+}
+
+// buys : at least so many orders over 50 in the last 90 days.
+func buys(history []fact, now time.Time, minimum int) bool {
 	orders := 0
 	for _, f := range history {
 		if total, ok := f.properties["total"].(float64); ok && f.name == "Order Completed" && total > 50 && now.Sub(f.time) <= 90*day {
 			orders++
 		}
 	}
-	return orders >= 3
+	return orders >= minimum
 }
 
 // isLapsed : on the pro plan, and no order in the last 60 days.

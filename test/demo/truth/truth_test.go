@@ -16,7 +16,7 @@ func order(total float64, daysAgo float64) fact {
 	return fact{name: "Order Completed", time: at, properties: map[string]any{"total": total}}
 }
 
-func TestIsVIP(t *testing.T) {
+func TestVIP(t *testing.T) {
 	for _, test := range []struct {
 		why     string
 		history []fact
@@ -27,7 +27,7 @@ func TestIsVIP(t *testing.T) {
 		{"an order of 91 days ago is too old", []fact{order(60, 1), order(60, 2), order(60, 91)}, false},
 		{"looking at a product is not an order", []fact{order(60, 1), order(60, 2), {name: "Product Viewed", time: now(), properties: map[string]any{"total": 60.0}}}, false},
 	} {
-		if got := isVIP(test.history, now()); got != test.want {
+		if got := buys(test.history, now(), vipOrders); got != test.want {
 			t.Errorf("%s: got %t", test.why, got)
 		}
 	}

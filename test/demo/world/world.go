@@ -24,6 +24,8 @@ type World struct {
 	Say func(format string, args ...any)
 	// Now is the time of day.
 	Now func() time.Time
+	// Pace is the time from one request to the next at each of the website and the app; 0 is as fast as they are answered.
+	Pace time.Duration
 }
 
 // startTime is how long pods may take to be ready: images are there already, so this is processes starting on a busy
@@ -80,7 +82,8 @@ func (w World) settleConfig(ctx context.Context, c population.Config) (populatio
 		_, err := w.Kubectl.Run(ctx, "create", "configmap", "population",
 			"--from-literal=SEED="+strconv.FormatUint(c.Seed, 10),
 			"--from-literal=CUSTOMERS="+strconv.Itoa(c.Customers),
-			"--from-literal=CLOCK="+c.Clock.UTC().Format(time.RFC3339))
+			"--from-literal=CLOCK="+c.Clock.UTC().Format(time.RFC3339),
+			"--from-literal=PACE="+w.Pace.String())
 		return c, err
 	}
 	old, err := w.readConfig(ctx)
