@@ -93,7 +93,7 @@ func killRunningSync(t *testing.T, w world.World, request string) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	for ctx.Err() == nil {
-		if met, err := v.strike(ctx, w); err == nil && met {
+		if killed, err := v.strike(ctx, w); err == nil && len(killed) > 0 {
 			return true
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,29 +32,30 @@ type victim struct {
 // once (CrashLoopBackOff); its pod is then replaced, for the test is about the kill and not about the wait.
 func (v victim) kill(t *testing.T, w world.World) error {
 	t.Helper()
+	var killed []string
 	if err := world.Until(t.Context(), time.Minute, func(ctx context.Context) (string, error) {
-		met, err := v.strike(ctx, w)
-		if err == nil && !met {
+		var err error
+		killed, err = v.strike(ctx, w)
+		if err == nil && len(killed) == 0 {
 			return "no container " + v.container + " runs", nil
 		}
 		return "", err
 	}); err != nil {
 		return fmt.Errorf("killing the %s: %w", v.name, err)
 	}
-	if err := world.Until(t.Context(), 90*time.Second, func(ctx context.Context) (string, error) { return v.recover(ctx, w) }); err != nil {
+	if err := world.Until(t.Context(), 90*time.Second, func(ctx context.Context) (string, error) { return v.recover(ctx, w, killed) }); err != nil {
 		return fmt.Errorf("waiting for the %s to come back: %w", v.name, err)
 	}
 	return nil
 }
 
-// strike kills the victim's processes and says whether there were any. On the machine that the containers run on it is
-// kill -9 of the processes themselves; elsewhere the pod is deleted without grace.
-func (v victim) strike(ctx context.Context, w world.World) (bool, error) {
+// strike kills the victim's processes and returns the ids of their containers. On the machine that the containers run on
+// it is kill -9 of the processes themselves; elsewhere the pod is deleted without grace.
+func (v victim) strike(ctx context.Context, w world.World) (ids []string, err error) {
 	pods, err := v.pods(ctx, w)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	met := false
 	for _, pod := range pods {
 		for _, status := range pod.Status.ContainerStatuses {
 			if status.Name != v.container || status.State.Running == nil {
@@ -61,21 +63,21 @@ func (v victim) strike(ctx context.Context, w world.World) (bool, error) {
 			}
 			killed, err := killContainer(status.ContainerID)
 			if err != nil {
-				return met, err
+				return ids, err
 			}
 			if !killed {
 				if err := deletePod(ctx, w, pod.Name); err != nil {
-					return met, err
+					return ids, err
 				}
 			}
-			met = true
+			ids = append(ids, status.ContainerID)
 		}
 	}
-	return met, nil
+	return ids, nil
 }
 
 // recover says what is missing until the victim is ready again, and helps where the kubelet would wait.
-func (v victim) recover(ctx context.Context, w world.World) (string, error) {
+func (v victim) recover(ctx context.Context, w world.World, killed []string) (string, error) {
 	pods, err := v.pods(ctx, w)
 	if err != nil {
 		return "", err
@@ -85,6 +87,9 @@ func (v victim) recover(ctx context.Context, w world.World) (string, error) {
 	}
 	for _, pod := range pods {
 		for _, status := range pod.Status.ContainerStatuses {
+			if slices.Contains(killed, status.ContainerID) && status.State.Running != nil {
+				return "the kubelet has not noticed the kill", nil
+			}
 			if waiting := status.State.Waiting; waiting != nil && waiting.Reason == "CrashLoopBackOff" {
 				return "its pod is replaced", deletePod(ctx, w, pod.Name)
 			}
