@@ -60,6 +60,12 @@ func dispatch(ctx context.Context, args []string) error {
 		return fmt.Errorf("%s takes no arguments, %q is one", command, rest[0])
 	}
 	switch command {
+	case "up", "down", "status", "load":
+		if os.Geteuid() != 0 {
+			return errors.New("a cluster needs root, for containers and their network: run this as root")
+		}
+	}
+	switch command {
 	case "up":
 		return l.runUp(ctx, progress)
 	case "down":

@@ -21,9 +21,6 @@ var manifests embed.FS
 // not run and leaves the rest alone, so that it also repairs a cluster some of
 // whose processes have died.
 func (l layout) up(ctx context.Context, tools toolbox, say func(string, ...any)) error {
-	if os.Geteuid() != 0 {
-		return errors.New("a cluster needs root, for containers and their network: run this as root")
-	}
 	if err := installPackages(ctx, tools); err != nil {
 		return err
 	}
