@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	case "warehouse":
 		return runWarehouse(ctx, args[1:], env, out)
 	case "stream":
-		return runStream(ctx, args[1:], out)
+		return runStream(ctx, args[1:], env, out)
 	case "-h", "-help", "--help", "help":
 		fmt.Fprint(out, usage)
 		return flag.ErrHelp

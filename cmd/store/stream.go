@@ -15,7 +15,7 @@ import (
 	"kohort.dev/kohort/internal/store/memory"
 )
 
-func runStream(ctx context.Context, args []string, out io.Writer) error {
+func runStream(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
 	fs := flag.NewFlagSet("store stream", flag.ContinueOnError)
 	var cfg jetstream.Config
 	var maxStore, minFree size
@@ -36,12 +36,14 @@ func runStream(ctx context.Context, args []string, out io.Writer) error {
 	if cfg.Credentials, err = access.Read(credentials); err != nil {
 		return err
 	}
-	limit, err := memory.Available(os.DirFS("/"))
-	if err != nil {
-		return err
+	if env("GOMEMLIMIT") == "" {
+		limit, err := memory.Available(os.DirFS("/"))
+		if err != nil {
+			return err
+		}
+		// What is not heap (stacks, the page cache of its files) has the rest.
+		debug.SetMemoryLimit(int64(limit / 10 * 8))
 	}
-	// What is not heap (stacks, the page cache of its files) has the rest.
-	debug.SetMemoryLimit(int64(limit / 10 * 8))
 	l, err := net.Listen("tcp", health)
 	if err != nil {
 		return fmt.Errorf("starting the stream: %w", err)
