@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"net"
 	"strings"
 )
 
@@ -80,6 +80,14 @@ disabled_plugins = [
 
 // ctr runs containerd's own client on the cluster's containers.
 func (l layout) ctr(ctx context.Context, args ...string) (string, error) {
+	// A look first: ctr waits ten seconds for a containerd that is not there.
+	connection, err := new(net.Dialer).DialContext(ctx, "unix", l.socket())
+	if err != nil {
+		return "", fmt.Errorf("connecting to the cluster's containerd: %w", err)
+	}
+	if err := connection.Close(); err != nil {
+		return "", fmt.Errorf("connecting to the cluster's containerd: %w", err)
+	}
 	return run(ctx, "ctr", l.ctrArguments(args...)...)
 }
 
@@ -89,14 +97,7 @@ func (l layout) ctrArguments(args ...string) []string {
 
 // containerdAnswers is nil when containerd serves.
 func (l layout) containerdAnswers(ctx context.Context) error {
-	// A look first: ctr waits ten seconds for a socket that is not there.
-	if _, err := os.Stat(l.socket()); err != nil {
-		return fmt.Errorf("containerd has no socket yet: %w", err)
-	}
-	if _, err := l.ctr(ctx, "version"); err != nil {
-		return err
-	}
-	plugins, err := run(ctx, "ctr", "--address", l.socket(), "plugins", "ls")
+	plugins, err := l.ctr(ctx, "plugins", "ls")
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (l layout) load(ctx context.Context, archives []string, say func(string, ..
 func (l layout) imageNames(ctx context.Context) (map[string]string, error) {
 	listing, err := l.ctr(ctx, "images", "ls")
 	if err != nil {
-		return nil, fmt.Errorf("listing images (is the cluster up?): %w", err)
+		return nil, fmt.Errorf("listing the cluster's images (the command status tells whether it is up): %w", err)
 	}
 	digests := map[string]string{}
 	for line := range strings.Lines(listing) {
