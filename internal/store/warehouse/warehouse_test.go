@@ -99,6 +99,27 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+func TestBackupAndRestore(t *testing.T) {
+	backups := t.TempDir()
+	p := storetest.StartWarehouse(t, warehouse.Config{Backups: backups})
+	conn := open(t, p.URL)
+	exec(t, conn, "CREATE DATABASE d")
+	exec(t, conn, "CREATE TABLE d.t (a UInt64) ENGINE = MergeTree ORDER BY a")
+	exec(t, conn, "INSERT INTO d.t SELECT number FROM numbers(1000)")
+	exec(t, conn, "BACKUP DATABASE d TO File('monday')")
+	if _, err := os.Stat(filepath.Join(backups, "monday")); err != nil {
+		t.Errorf("the backup is not where it should be: %v", err)
+	}
+	exec(t, conn, "DROP DATABASE d")
+	exec(t, conn, "RESTORE DATABASE d FROM File('monday')")
+	if got := count(t, conn, "SELECT sum(a) FROM d.t"); got != 499500 {
+		t.Errorf("the restored rows sum up to %d, want 499500", got)
+	}
+	if err := conn.Exec(t.Context(), "BACKUP DATABASE d TO File('/tmp/kohort-elsewhere')"); err == nil {
+		t.Error("a backup to another directory was not refused")
+	}
+}
+
 // A stop lets a running insert end, and what it acknowledged is there after
 // the next start.
 func TestStopIsGraceful(t *testing.T) {
