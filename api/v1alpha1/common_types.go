@@ -85,6 +85,13 @@ type Run struct {
 	// finished is when the Job ended; absent while it runs.
 	// +optional
 	Finished *metav1.Time `json:"finished,omitempty"`
+	// generation of the Source, or of the Sync's Audience, that the run was made for.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+	// order is a fingerprint of what the run was asked to do. When the spec asks for something else, another run is due.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Order string `json:"order,omitempty"`
 	// result is Running, Succeeded or Failed.
 	// +kubebuilder:validation:Enum=Running;Succeeded;Failed
 	// +required

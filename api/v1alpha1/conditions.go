@@ -68,10 +68,20 @@ const (
 	ReasonAwaitingFirstRun = "AwaitingFirstRun"
 	// ReasonWorkloadUnavailable : pods of a workload are not ready; the message says which and why.
 	ReasonWorkloadUnavailable = "WorkloadUnavailable"
+	// ReasonAwaitingEvaluation : the engine has not computed the membership of the current spec yet.
+	ReasonAwaitingEvaluation = "AwaitingFirstEvaluation"
+	// ReasonAwaitingEnforcement : the engine has not enforced the current spec yet.
+	ReasonAwaitingEnforcement = "AwaitingFirstEnforcement"
+	// ReasonNoDestinations : the Audience has no destinations, so there is nothing to sync.
+	ReasonNoDestinations = "NoDestinations"
 	// ReasonEvaluationFailed : the engine could not compute the membership.
 	ReasonEvaluationFailed = "EvaluationFailed"
 	// ReasonNameTaken : an object that the controller has to make exists and belongs to somebody else.
 	ReasonNameTaken = "NameTaken"
+	// ReasonMembersLeft (Event): a Sync went although its members could not be taken out of the destination.
+	ReasonMembersLeft = "MembersLeft"
+	// ReasonReconcileError : the API server refused or did not answer; the controller tries again. The message says what.
+	ReasonReconcileError = "ReconcileError"
 	// ReasonDraining : the object is being deleted and members are being taken out of the destination first.
 	ReasonDraining = "Draining"
 )

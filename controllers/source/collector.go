@@ -1,0 +1,146 @@
+package source
+
+import (
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	autoscalingv2ac "k8s.io/client-go/applyconfigurations/autoscaling/v2"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
+	policyv1ac "k8s.io/client-go/applyconfigurations/policy/v1"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/naming"
+	"kohort.dev/kohort/controllers/internal/workload"
+	"kohort.dev/kohort/controllers/platform"
+)
+
+const (
+	// collectorGrace covers the seconds that a collector goes on serving after it was told to stop, until no proxy sends to
+	// it any more, and the requests under way.
+	collectorGrace = 30
+	defaultMin     = 1
+	defaultMax     = 3
+	defaultCPU     = 70 // % of the request
+)
+
+// Collector are the children of an http Source except its write key.
+func Collector(s *v1alpha1.Source, images workload.Images) []runtime.ApplyConfiguration {
+	out := []runtime.ApplyConfiguration{collectorPolicy(s), service(s), disruptionBudget(s), deployment(s, images)}
+	if Autoscaled(s) {
+		out = append(out, autoscaler(s))
+	}
+	return out
+}
+
+// Autoscaled says that an autoscaler decides how many collectors there are.
+func Autoscaled(s *v1alpha1.Source) bool { return s.Spec.HTTP.Replicas == nil && !s.Spec.Suspend }
+
+// WriteKey is the Secret that is made when the spec names none; nil when it does.
+func WriteKey(s *v1alpha1.Source) *workload.Secret {
+	if s.Spec.HTTP == nil || s.Spec.HTTP.WriteKeySecretRef != nil {
+		return nil
+	}
+	ref := s.WriteKey()
+	return &workload.Secret{Name: ref.Name, Labels: labels(s), Random: []string{ref.Key}}
+}
+
+func labels(s *v1alpha1.Source) map[string]string {
+	return naming.With(naming.Labels(s.Spec.PlatformRef.Name, naming.ComponentCollector, s.Name), v1alpha1.SourceLabel, s.Name)
+}
+
+func selector(s *v1alpha1.Source) map[string]string {
+	return map[string]string{v1alpha1.SourceLabel: s.Name, v1alpha1.ComponentLabel: naming.ComponentCollector}
+}
+
+func deployment(s *v1alpha1.Source, images workload.Images) *appsv1ac.DeploymentApplyConfiguration {
+	platformName, key := s.Spec.PlatformRef.Name, s.WriteKey()
+	pod := workload.Pod{
+		Labels: labels(s),
+		Volumes: []*corev1ac.VolumeApplyConfiguration{
+			workload.SecretVolume("stream", naming.Stream(platformName), ""),
+			workload.SecretVolume("write-key", key.Name, key.Key),
+		},
+		GraceSeconds: collectorGrace, TemporarySize: "64Mi",
+		Containers: []workload.Container{{
+			Name: "collector", Image: images.Kohort,
+			Command: []string{workload.WorkerBinary, "collect"},
+			Args: []string{
+				"--platform", platformName, "--source", s.Name, "--party", string(s.GetParty()),
+				"--stream-url", platform.StreamURL(platformName, s.Namespace), "--stream-credentials-dir", workload.StreamCredentials,
+				"--write-key-file", workload.WriteKeyDirectory + "/" + key.Key,
+				"--listen", ":8080", "--health-listen", ":8081",
+			},
+			Ports:     map[string]int32{"http": workload.ServePort, "health": workload.HealthPort},
+			Resources: workload.Resources("50m", "64Mi", "256Mi"),
+			GoMemory:  true,
+			Mounts: []workload.Mount{
+				{Volume: "stream", Path: workload.StreamCredentials, ReadOnly: true},
+				{Volume: "write-key", Path: workload.WriteKeyDirectory, ReadOnly: true},
+			},
+			Startup: workload.Probe("/healthz", "health", 2, 60),
+			Ready:   workload.Probe("/readyz", "health", 5, 2),
+			Live:    workload.Probe("/healthz", "health", 10, 6),
+		}},
+	}
+	spec := appsv1ac.DeploymentSpec().
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(s))).
+		WithTemplate(pod.Template())
+	switch {
+	case s.Spec.Suspend:
+		spec.WithReplicas(0)
+	case s.Spec.HTTP.Replicas != nil:
+		spec.WithReplicas(*s.Spec.HTTP.Replicas)
+	} // else the number is the autoscaler's, and none of our business
+	return appsv1ac.Deployment(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).WithSpec(spec)
+}
+
+func service(s *v1alpha1.Source) *corev1ac.ServiceApplyConfiguration {
+	return corev1ac.Service(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).
+		WithSpec(corev1ac.ServiceSpec().WithSelector(selector(s)).
+			WithPorts(corev1ac.ServicePort().WithName("http").WithPort(80).WithProtocol(corev1.ProtocolTCP).
+				WithTargetPort(intstr.FromString("http"))))
+}
+
+func autoscaler(s *v1alpha1.Source) *autoscalingv2ac.HorizontalPodAutoscalerApplyConfiguration {
+	low, high, cpu := int32(defaultMin), int32(defaultMax), int32(defaultCPU)
+	if a := s.Spec.HTTP.Autoscaling; a != nil {
+		low, high = a.MinReplicas, a.MaxReplicas
+		if a.TargetCPUUtilizationPercentage != nil {
+			cpu = *a.TargetCPUUtilizationPercentage
+		}
+	}
+	name := naming.Collector(s.Name)
+	return autoscalingv2ac.HorizontalPodAutoscaler(name, s.Namespace).WithLabels(labels(s)).
+		WithSpec(autoscalingv2ac.HorizontalPodAutoscalerSpec().
+			WithScaleTargetRef(autoscalingv2ac.CrossVersionObjectReference().WithAPIVersion("apps/v1").WithKind("Deployment").WithName(name)).
+			WithMinReplicas(low).WithMaxReplicas(high).
+			WithMetrics(autoscalingv2ac.MetricSpec().WithType(autoscalingv2.ResourceMetricSourceType).
+				WithResource(autoscalingv2ac.ResourceMetricSource().WithName(corev1.ResourceCPU).
+					WithTarget(autoscalingv2ac.MetricTarget().WithType(autoscalingv2.UtilizationMetricType).WithAverageUtilization(cpu)))))
+}
+
+// disruptionBudget lets nodes be drained one collector at a time.
+func disruptionBudget(s *v1alpha1.Source) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
+	return policyv1ac.PodDisruptionBudget(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).
+		WithSpec(policyv1ac.PodDisruptionBudgetSpec().
+			WithMaxUnavailable(intstr.FromInt32(1)).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(s))))
+}
+
+// collectorPolicy lets everybody send events; the write key says whose they are.
+func collectorPolicy(s *v1alpha1.Source) *networkingv1ac.NetworkPolicyApplyConfiguration {
+	port := func(number int32) *networkingv1ac.NetworkPolicyIngressRuleApplyConfiguration {
+		return networkingv1ac.NetworkPolicyIngressRule().WithPorts(networkingv1ac.NetworkPolicyPort().
+			WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromInt32(number)))
+	}
+	return networkingv1ac.NetworkPolicy(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).
+		WithSpec(networkingv1ac.NetworkPolicySpec().
+			WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(selector(s))).
+			WithPolicyTypes(networkingv1.PolicyTypeIngress).
+			WithIngress(port(workload.ServePort), port(workload.HealthPort)))
+}

@@ -1,0 +1,97 @@
+package source
+
+import (
+	"fmt"
+	"time"
+
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/naming"
+	"kohort.dev/kohort/controllers/internal/runs"
+	"kohort.dev/kohort/controllers/internal/workload"
+	"kohort.dev/kohort/controllers/platform"
+	"kohort.dev/kohort/internal/run"
+)
+
+// Order is what a run of a files or sql Source is asked to do, but for its slot.
+func Order(s *v1alpha1.Source) run.PullOrder {
+	order := run.PullOrder{Platform: s.Spec.PlatformRef.Name, Source: s.Name, Party: string(s.GetParty()), Mapping: s.Spec.Mapping}
+	if f := s.Spec.Files; f != nil {
+		order.Files = &run.Files{URL: f.URL, Format: string(f.Format)}
+		if f.ClaimRef != nil {
+			order.Files.Root = workload.DataDirectory
+		}
+	}
+	if q := s.Spec.SQL; q != nil {
+		order.SQL = &run.SQL{Driver: q.Driver, Query: q.Query, CursorColumn: q.CursorColumn}
+	}
+	return order
+}
+
+// Wish is what decides when the next run is due. A Source without a schedule runs once for each thing that it is asked;
+// one with a schedule waits for its slot, unless the newest run failed and the spec was repaired since.
+func Wish(s *v1alpha1.Source) (runs.Wish, error) {
+	order, err := runs.Fingerprint(Order(s))
+	if err != nil {
+		return runs.Wish{}, err
+	}
+	parsed, err := Schedule(s)
+	if err != nil {
+		return runs.Wish{}, err
+	}
+	return runs.Wish{
+		Owner: s.Name, Anchor: s.CreationTimestamp.Time, Schedule: parsed,
+		Request: s.Annotations[v1alpha1.RequestedAtAnnotation], Handled: s.Status.LastHandledRequest,
+		Order: order, Version: fmt.Sprint(s.Generation),
+		OnChange: parsed == nil, OnRepair: true,
+	}, nil
+}
+
+// Pull is the Job of one run.
+func Pull(s *v1alpha1.Source, start runs.Start, fingerprint string, images workload.Images) (*batchv1ac.JobApplyConfiguration, error) {
+	order := Order(s)
+	order.Slot = start.Slot.UTC().Truncate(time.Second)
+	env, err := workload.Order(order)
+	if err != nil {
+		return nil, fmt.Errorf("building the run %s: %w", start.Name, err)
+	}
+	platformName := s.Spec.PlatformRef.Name
+	args := []string{
+		"--stream-url", platform.StreamURL(platformName, s.Namespace), "--stream-credentials-dir", workload.StreamCredentials,
+		"--warehouse-url", platform.WarehouseURL(platformName, s.Namespace), "--warehouse-credentials-dir", workload.WarehouseCredentials,
+	}
+	volumes := []*corev1ac.VolumeApplyConfiguration{
+		workload.SecretVolume("stream", naming.Stream(platformName), ""),
+		workload.SecretVolume("warehouse", naming.Warehouse(platformName), ""),
+	}
+	mounts := []workload.Mount{
+		{Volume: "stream", Path: workload.StreamCredentials, ReadOnly: true},
+		{Volume: "warehouse", Path: workload.WarehouseCredentials, ReadOnly: true},
+	}
+	if q := s.Spec.SQL; q != nil {
+		args = append(args, "--dsn-file", workload.DSNDirectory+"/"+q.DSNSecretRef.Key)
+		volumes = append(volumes, workload.SecretVolume("dsn", q.DSNSecretRef.Name, q.DSNSecretRef.Key))
+		mounts = append(mounts, workload.Mount{Volume: "dsn", Path: workload.DSNDirectory, ReadOnly: true})
+	}
+	if f := s.Spec.Files; f != nil && f.ClaimRef != nil {
+		volumes = append(volumes, corev1ac.Volume().WithName("data").
+			WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(f.ClaimRef.Name)))
+		mounts = append(mounts, workload.Mount{Volume: "data", Path: workload.DataDirectory, ReadOnly: true})
+	}
+	return workload.Job{
+		Name: start.Name, Namespace: s.Namespace,
+		Labels: workload.RunLabels(platformName, naming.ComponentPuller, s.Name, v1alpha1.SourceLabel),
+		Slot:   start.Slot, Order: fingerprint, Generation: s.Generation, Request: start.Request,
+		Volumes: volumes,
+		Container: workload.Container{
+			Name: "pull", Image: images.Connector,
+			Command: []string{workload.ConnectorBinary, "pull"}, Args: args,
+			Env:       []*corev1ac.EnvVarApplyConfiguration{env},
+			Resources: workload.Resources("50m", "128Mi", "1Gi"), GoMemory: true,
+			Mounts: mounts,
+		},
+	}.Build(), nil
+}

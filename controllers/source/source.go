@@ -1,0 +1,55 @@
+// Package source knows what a Source consists of and how it is doing: a collector for http, runs for files and sql. It
+// is pure: facts in, objects and conditions out.
+package source
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/facts"
+	"kohort.dev/kohort/controllers/internal/naming"
+	"kohort.dev/kohort/controllers/internal/schedule"
+)
+
+// Facts are what was found in the cluster.
+type Facts struct {
+	Platform  facts.Platform
+	Secret    *facts.Secret      // that the spec names; nil when it names none
+	Collector *appsv1.Deployment // nil before it is made
+	Pods      []corev1.Pod       // of the collector
+}
+
+// Secret names the Secret that a Source needs and that somebody else makes; nil when it needs none.
+func Secret(s *v1alpha1.Source) (ref *v1alpha1.SecretKeyReference, field string) {
+	switch {
+	case s.Spec.HTTP != nil && s.Spec.HTTP.WriteKeySecretRef != nil:
+		return s.Spec.HTTP.WriteKeySecretRef, "spec.http.writeKeySecretRef"
+	case s.Spec.SQL != nil:
+		return &s.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef"
+	default:
+		return nil, ""
+	}
+}
+
+// Schedule reads spec.schedule; nil without one.
+func Schedule(s *v1alpha1.Source) (*schedule.Schedule, error) {
+	if s.Spec.Schedule == "" {
+		return nil, nil
+	}
+	parsed, err := schedule.Parse(string(s.Spec.Schedule), s.Spec.TimeZone)
+	if err != nil {
+		return nil, fmt.Errorf("spec.schedule: %w", err)
+	}
+	return &parsed, nil
+}
+
+// Endpoint is where SDKs send to, inside the cluster; empty for a Source that is not http.
+func Endpoint(s *v1alpha1.Source) string {
+	if s.Spec.HTTP == nil {
+		return ""
+	}
+	return fmt.Sprintf("http://%s.%s.svc", naming.Collector(s.Name), s.Namespace)
+}

@@ -1,0 +1,100 @@
+package source
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/outcome"
+	"kohort.dev/kohort/controllers/internal/runs"
+	"kohort.dev/kohort/controllers/internal/workload"
+	"kohort.dev/kohort/internal/run"
+)
+
+// Missing is what has to be there before anything can be made for a Source; nil when all is there.
+func Missing(f Facts) *outcome.Outcome {
+	var o outcome.Outcome
+	switch {
+	case !f.Platform.Found:
+		o = f.Platform.NotFound()
+	case f.Secret != nil && f.Secret.Missing() != "":
+		o = outcome.Wait(v1alpha1.ReasonSecretNotFound, f.Secret.Missing())
+	default:
+		return nil
+	}
+	return &o
+}
+
+// Available is the condition of an http Source's collector.
+func Available(s *v1alpha1.Source, f Facts) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionCollectorAvailable, Status: metav1.ConditionFalse}
+	switch trouble := workload.Trouble(f.Pods); {
+	case s.Spec.Suspend:
+		c.Reason, c.Message = v1alpha1.ReasonSuspended, "spec.suspend is true: the collector is stopped"
+	case f.Collector != nil && f.Collector.Status.AvailableReplicas > 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonReady, "the collector takes events at "+Endpoint(s)
+	case trouble != "":
+		c.Reason, c.Message = v1alpha1.ReasonWorkloadUnavailable, "the collector does not run: "+trouble
+	case !f.Platform.Serves:
+		c.Reason, c.Message = v1alpha1.ReasonPlatformNotReady, fmt.Sprintf("the collector waits for the stream of Platform %s", f.Platform.Name)
+	default:
+		c.Reason, c.Message = v1alpha1.ReasonProgressing, "the collector is starting"
+	}
+	return c
+}
+
+// Collects is Ready of an http Source.
+func Collects(s *v1alpha1.Source, available metav1.Condition) outcome.Outcome {
+	switch {
+	case s.Spec.Suspend:
+		return outcome.Done(v1alpha1.ReasonSuspended, "the collector is stopped; set spec.suspend to false to go on")
+	case available.Status == metav1.ConditionTrue:
+		return outcome.Done(v1alpha1.ReasonReady, available.Message)
+	case available.Reason == v1alpha1.ReasonProgressing:
+		return outcome.Progress(available.Reason, available.Message)
+	default:
+		return outcome.Wait(available.Reason, available.Message)
+	}
+}
+
+// Pulls is Ready of a files or sql Source that nothing is missing for.
+func Pulls(s *v1alpha1.Source, f Facts, verdict runs.Verdict, next time.Time) outcome.Outcome {
+	switch {
+	case s.Spec.Suspend:
+		return outcome.Done(v1alpha1.ReasonSuspended, "no run is started; set spec.suspend to false to go on")
+	case !f.Platform.Serves:
+		return f.Platform.NotServing()
+	case verdict.Outcome != nil:
+		return *verdict.Outcome
+	case !next.IsZero():
+		return outcome.Done(v1alpha1.ReasonAwaitingFirstRun, "the first run is at "+next.Format(time.RFC3339))
+	default:
+		return outcome.Progress(v1alpha1.ReasonProgressing, "the run is about to start")
+	}
+}
+
+// Describe tells what a pull did.
+func Describe(r run.Report) string {
+	return runs.Describe(
+		runs.Amount{Word: "records read", N: r.Read}, runs.Amount{Word: "events published", N: r.Published}, runs.Amount{Word: "rejected", N: r.Rejected})
+}
+
+// Run is a record as the status shows it.
+func Run(r *runs.Record) *v1alpha1.PullRun {
+	return &v1alpha1.PullRun{Run: r.Run, Read: r.Report.Read, Published: r.Report.Published, Rejected: r.Report.Rejected, Rejections: runs.Rejections(r.Report)}
+}
+
+// Remembered is the record of the run that the status shows; nil without one.
+func Remembered(s *v1alpha1.Source) *runs.Record {
+	last := s.Status.LastRun
+	if last == nil {
+		return nil
+	}
+	report := run.Report{Read: last.Read, Published: last.Published, Rejected: last.Rejected}
+	for _, r := range last.Rejections {
+		report.Rejections = append(report.Rejections, run.Rejection{Reason: r.Reason, Count: r.Count, Example: r.Example})
+	}
+	return &runs.Record{Run: last.Run, Report: report}
+}

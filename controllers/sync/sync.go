@@ -1,0 +1,123 @@
+// Package sync knows which runs keep a Destination equal to an Audience, and what they say. It is pure: facts in, Jobs
+// and conditions out.
+package sync
+
+import (
+	"fmt"
+	"time"
+
+	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/facts"
+	"kohort.dev/kohort/controllers/internal/naming"
+	"kohort.dev/kohort/controllers/internal/runs"
+	"kohort.dev/kohort/controllers/internal/schedule"
+	"kohort.dev/kohort/controllers/internal/workload"
+	"kohort.dev/kohort/controllers/platform"
+	"kohort.dev/kohort/internal/run"
+)
+
+// Facts are what was found in the cluster.
+type Facts struct {
+	Platform    facts.Platform
+	Audience    *v1alpha1.Audience    // nil when there is none
+	Destination *v1alpha1.Destination // nil when there is none
+	Secret      *facts.Secret         // that the Destination names; nil when it names none
+}
+
+// EvaluatedGeneration is the generation of the Audience that the membership was computed from, if that is the newest one.
+func (f Facts) EvaluatedGeneration() (int64, bool) {
+	if f.Audience == nil || f.Audience.Status.EvaluatedGeneration == nil {
+		return 0, false
+	}
+	generation := *f.Audience.Status.EvaluatedGeneration
+	return generation, generation == f.Audience.Generation
+}
+
+// Order is what a run is asked to do, but for its slot. The Destination must be there.
+func Order(s *v1alpha1.Sync, d *v1alpha1.Destination) run.SyncOrder {
+	order := run.SyncOrder{
+		Platform: s.Spec.PlatformRef.Name, Sync: s.Name, Audience: s.Spec.AudienceRef.Name, Destination: s.Spec.DestinationRef.Name,
+		Mode: string(s.Spec.Mode), Identifiers: s.Spec.Identifiers, Traits: s.Spec.Traits,
+	}
+	if w := d.Spec.Webhook; w != nil {
+		order.Webhook = &run.Webhook{URL: w.URL}
+	}
+	if t := d.Spec.SQL; t != nil {
+		order.Table = &run.Table{Driver: t.Driver, Name: t.Table}
+	}
+	return order
+}
+
+// Wish is what decides when the next run is due. Every change of what is delivered, or of the Audience itself, makes one
+// due at once: nobody should wait for a daily slot to see an edit arrive.
+func Wish(s *v1alpha1.Sync, f Facts) (runs.Wish, error) {
+	parsed, err := schedule.Parse(string(s.Spec.Schedule), s.Spec.TimeZone)
+	if err != nil {
+		return runs.Wish{}, fmt.Errorf("spec.schedule: %w", err)
+	}
+	wish := runs.Wish{
+		Owner: s.Name, Anchor: s.CreationTimestamp.Time, Schedule: &parsed,
+		Request: s.Annotations[v1alpha1.RequestedAtAnnotation], Handled: s.Status.LastHandledRequest,
+		OnChange: true,
+	}
+	if f.Destination == nil || f.Audience == nil {
+		return wish, nil
+	}
+	generation, _ := f.EvaluatedGeneration()
+	if wish.Order, err = runs.Fingerprint(Order(s, f.Destination), generation); err != nil {
+		return runs.Wish{}, err
+	}
+	wish.Version = fmt.Sprint(s.Generation, f.Audience.Generation, f.Destination.Generation)
+	return wish, nil
+}
+
+// Deliver is the Job of one run.
+func Deliver(s *v1alpha1.Sync, f Facts, start runs.Start, fingerprint string, images workload.Images) (*batchv1ac.JobApplyConfiguration, error) {
+	generation, _ := f.EvaluatedGeneration()
+	job := workload.Job{Name: start.Name, Slot: start.Slot, Order: fingerprint, Generation: generation, Request: start.Request}
+	return build(s, f.Destination, Order(s, f.Destination), job, images)
+}
+
+// Drain is the Job that takes every member out of the Destination before the Sync goes.
+func Drain(s *v1alpha1.Sync, d *v1alpha1.Destination, start runs.Start, images workload.Images) (*batchv1ac.JobApplyConfiguration, error) {
+	order := Order(s, d)
+	order.Drain = true
+	return build(s, d, order, workload.Job{Name: start.Name, Slot: start.Slot, Request: start.Request, Drain: true}, images)
+}
+
+func build(s *v1alpha1.Sync, d *v1alpha1.Destination, order run.SyncOrder, job workload.Job, images workload.Images) (*batchv1ac.JobApplyConfiguration, error) {
+	order.Slot = job.Slot.UTC().Truncate(time.Second)
+	env, err := workload.Order(order)
+	if err != nil {
+		return nil, fmt.Errorf("building the run %s: %w", job.Name, err)
+	}
+	platformName := s.Spec.PlatformRef.Name
+	args := []string{"--warehouse-url", platform.WarehouseURL(platformName, s.Namespace), "--warehouse-credentials-dir", workload.WarehouseCredentials}
+	volumes := []*corev1ac.VolumeApplyConfiguration{workload.SecretVolume("warehouse", naming.Warehouse(platformName), "")}
+	mounts := []workload.Mount{{Volume: "warehouse", Path: workload.WarehouseCredentials, ReadOnly: true}}
+	switch {
+	case d.Spec.SQL != nil:
+		ref := d.Spec.SQL.DSNSecretRef
+		args = append(args, "--dsn-file", workload.DSNDirectory+"/"+ref.Key)
+		volumes = append(volumes, workload.SecretVolume("dsn", ref.Name, ref.Key))
+		mounts = append(mounts, workload.Mount{Volume: "dsn", Path: workload.DSNDirectory, ReadOnly: true})
+	case d.Spec.Webhook != nil && d.Spec.Webhook.TokenSecretRef != nil:
+		ref := *d.Spec.Webhook.TokenSecretRef
+		args = append(args, "--token-file", workload.TokenDirectory+"/"+ref.Key)
+		volumes = append(volumes, workload.SecretVolume("token", ref.Name, ref.Key))
+		mounts = append(mounts, workload.Mount{Volume: "token", Path: workload.TokenDirectory, ReadOnly: true})
+	}
+	job.Namespace, job.Volumes = s.Namespace, volumes
+	job.Labels = workload.RunLabels(platformName, naming.ComponentSync, s.Name, v1alpha1.SyncLabel)
+	job.Container = workload.Container{
+		Name: "sync", Image: images.Connector,
+		Command: []string{workload.ConnectorBinary, "sync"}, Args: args,
+		Env:       []*corev1ac.EnvVarApplyConfiguration{env},
+		Resources: workload.Resources("50m", "128Mi", "1Gi"), GoMemory: true,
+		Mounts: mounts,
+	}
+	return job.Build(), nil
+}
