@@ -1,0 +1,183 @@
+package profile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Profile is one customer as everything that is known says it.
+type Profile struct {
+	// ID is the public id. It is the same after a replay or in another store.
+	ID      string    `json:"id"`
+	Created time.Time `json:"created"`
+	// Identifiers by type, in the order they became known.
+	Identifiers map[string][]string `json:"identifiers"`
+	Traits      map[string]Trait    `json:"traits"`
+	Audiences   []Audience          `json:"audiences"`
+	// Events are the latest, newest first.
+	Events []Event `json:"events"`
+
+	// Ordinal is the warehouse's own number of the customer; no other store has the same.
+	Ordinal uint64 `json:"-"`
+}
+
+// Trait is a value and where it came from.
+type Trait struct {
+	Value    json.RawMessage `json:"value"`
+	Source   string          `json:"source"`
+	Party    string          `json:"party"`
+	Occurred time.Time       `json:"occurred"`
+}
+
+// Audience is one that the customer is in.
+type Audience struct {
+	Name  string    `json:"name"`
+	Since time.Time `json:"since"`
+}
+
+// Event is something that the customer did.
+type Event struct {
+	Name       string          `json:"event"`
+	Type       string          `json:"type"`
+	Occurred   time.Time       `json:"occurred"`
+	Received   time.Time       `json:"received"`
+	Source     string          `json:"source"`
+	Party      string          `json:"party"`
+	MessageID  string          `json:"messageId"`
+	Properties json.RawMessage `json:"properties"`
+}
+
+// ErrNotFound says that no customer is known by an identifier.
+var ErrNotFound = errors.New("no such profile")
+
+// ByID is the type of identifier that names a profile by its public id, also one that it had before it was merged.
+const ByID = "id"
+
+// Get reads the customer whom value identifies, normalised as the Platform's rule for the type says, with its latest
+// events. It is [ErrNotFound] when there is none.
+func Get(ctx context.Context, conn driver.Conn, kind, value string, events int) (*Profile, error) {
+	ordinal, err := find(ctx, conn, kind, value)
+	if err != nil {
+		return nil, err
+	}
+	members, err := members(ctx, conn, ordinal)
+	if err != nil {
+		return nil, fmt.Errorf("reading the merges of profile %d: %w", ordinal, err)
+	}
+	p := &Profile{Ordinal: ordinal, Identifiers: map[string][]string{}, Traits: map[string]Trait{}, Audiences: []Audience{}, Events: []Event{}}
+	row := conn.QueryRow(ctx, "SELECT toString(id), created FROM profiles FINAL WHERE profile = "+number(ordinal))
+	if err := row.Scan(&p.ID, &p.Created); err != nil {
+		return nil, fmt.Errorf("reading profile %d: %w", ordinal, err)
+	}
+	in := " WHERE profile IN (" + members + ")"
+	for _, read := range []struct {
+		what, query string
+		scan        func(driver.Rows) error
+	}{
+		{"identifiers", "SELECT type, value FROM profile_identifiers FINAL" + in + " ORDER BY since, type, value", p.scanIdentifier},
+		{"traits", `SELECT name, latest.1, latest.2, latest.3, latest.4 FROM
+			(SELECT name, argMax((value, source, party, occurred), (occurred, seq)) AS latest FROM traits` + in + ` GROUP BY name)
+			WHERE latest.1 != 'null' ORDER BY name`, p.scanTrait},
+		{"audiences", "SELECT audience, min(since) FROM memberships FINAL" + in + " GROUP BY audience ORDER BY audience", p.scanAudience},
+		{"events", "SELECT event, type, occurred, received, source, party, message_id, properties FROM events" + in +
+			" ORDER BY occurred DESC, seq DESC LIMIT " + strconv.Itoa(max(0, events)), p.scanEvent},
+	} {
+		if err := each(ctx, conn, read.query, read.scan); err != nil {
+			return nil, fmt.Errorf("reading %s of profile %d: %w", read.what, ordinal, err)
+		}
+	}
+	return p, nil
+}
+
+// find gives the ordinal that the identifier belongs to now.
+func find(ctx context.Context, conn driver.Conn, kind, value string) (uint64, error) {
+	from, where := "identities", "i.type = {kind:String} AND i.value = {value:String}"
+	if kind == ByID {
+		from, where = "(SELECT profile, toString(id) AS id FROM profiles)", "i.id = lower({value:String})"
+	}
+	query := "SELECT " + Root("i") + " AS root FROM " + from + " AS i " + Join("i") + " WHERE " + where + " LIMIT 1"
+	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"kind": escape(kind), "value": escape(value)}))
+	var ordinal uint64
+	err := each(ctx, conn, query, func(rows driver.Rows) error { return rows.Scan(&ordinal) })
+	if err != nil {
+		return 0, fmt.Errorf("looking up a profile by %s: %w", kind, err)
+	}
+	if ordinal == 0 {
+		return 0, ErrNotFound
+	}
+	return ordinal, nil
+}
+
+// escape writes text as a query parameter is read: as a field of TSV.
+func escape(text string) string {
+	return strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(text)
+}
+
+// members lists the ordinals of a customer: its own and those that were merged into it.
+func members(ctx context.Context, conn driver.Conn, ordinal uint64) (string, error) {
+	list := number(ordinal)
+	err := each(ctx, conn, "SELECT profile FROM profile_overrides FINAL WHERE survivor = "+list, func(rows driver.Rows) error {
+		var member uint64
+		err := rows.Scan(&member)
+		list += "," + number(member)
+		return err
+	})
+	return list, err
+}
+
+func (p *Profile) scanIdentifier(rows driver.Rows) error {
+	var kind, value string
+	err := rows.Scan(&kind, &value)
+	p.Identifiers[kind] = append(p.Identifiers[kind], value)
+	return err
+}
+
+func (p *Profile) scanTrait(rows driver.Rows) error {
+	var name, value string
+	var t Trait
+	err := rows.Scan(&name, &value, &t.Source, &t.Party, &t.Occurred)
+	t.Value = json.RawMessage(value)
+	p.Traits[name] = t
+	return err
+}
+
+func (p *Profile) scanAudience(rows driver.Rows) error {
+	var a Audience
+	err := rows.Scan(&a.Name, &a.Since)
+	p.Audiences = append(p.Audiences, a)
+	return err
+}
+
+func (p *Profile) scanEvent(rows driver.Rows) error {
+	var e Event
+	var properties string
+	err := rows.Scan(&e.Name, &e.Type, &e.Occurred, &e.Received, &e.Source, &e.Party, &e.MessageID, &properties)
+	e.Properties = json.RawMessage(properties)
+	p.Events = append(p.Events, e)
+	return err
+}
+
+// each runs a query and calls scan for each row.
+func each(ctx context.Context, conn driver.Conn, query string, scan func(driver.Rows) error) error {
+	rows, err := conn.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }
