@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -44,14 +45,13 @@ func runStream(ctx context.Context, args []string, env func(string) string, out 
 		// What is not heap (stacks, the page cache of its files) has the rest.
 		debug.SetMemoryLimit(int64(limit / 10 * 8))
 	}
-	l, err := net.Listen("tcp", health)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", health)
 	if err != nil {
 		return fmt.Errorf("starting the stream: %w", err)
 	}
 	s, err := jetstream.Open(ctx, cfg)
 	if err != nil {
-		l.Close()
-		return fmt.Errorf("starting the stream: %w", err)
+		return errors.Join(fmt.Errorf("starting the stream: %w", err), l.Close())
 	}
 	cfg.Log.InfoContext(ctx, "stream listens", "address", s.URL(), "health", l.Addr().String())
 	return s.Serve(ctx, l)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -59,14 +60,13 @@ func runWarehouse(ctx context.Context, args []string, env func(string) string, o
 	}
 	log := logger(out, level)
 	// First the port, which is quickly found to be taken.
-	l, err := net.Listen("tcp", cfg.Listen)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("starting the warehouse: %w", err)
 	}
 	w, err := warehouse.Open(ctx, cfg, log)
 	if err != nil {
-		l.Close()
-		return fmt.Errorf("starting the warehouse: %w", err)
+		return errors.Join(fmt.Errorf("starting the warehouse: %w", err), l.Close())
 	}
 	log.InfoContext(ctx, "warehouse listens", "address", l.Addr().String())
 	return w.Serve(ctx, l)

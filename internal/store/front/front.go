@@ -1,7 +1,6 @@
 package front
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -68,7 +67,7 @@ type user struct {
 }
 
 // New makes a Front over a started engine.
-func New(ctx context.Context, o Options) (*Front, error) {
+func New(o Options) (*Front, error) {
 	f := &Front{
 		engine: o.Engine,
 		users:  []user{{Credentials: o.Credentials}},

@@ -20,8 +20,14 @@ import (
 	"kohort.dev/kohort/internal/store/warehouse"
 )
 
+// reply is an answer without its body.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // call sends one request as the store's user and returns the answer.
-func call(t *testing.T, method, target string, body io.Reader, change ...func(*http.Request)) (*http.Response, string) {
+func call(t *testing.T, method, target string, body io.Reader, change ...func(*http.Request)) (reply, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, target, body)
 	if err != nil {
@@ -40,7 +46,7 @@ func call(t *testing.T, method, target string, body io.Reader, change ...func(*h
 	if err != nil {
 		t.Fatalf("reading the answer: %v", err)
 	}
-	return res, string(text)
+	return reply{res.StatusCode, res.Header}, string(text)
 }
 
 func query(base, sql string, more ...string) string {

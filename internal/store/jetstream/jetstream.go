@@ -109,9 +109,9 @@ func (c Config) options() (*server.Options, error) {
 	if host == "" {
 		host = "0.0.0.0"
 	}
-	max := c.MaxStore
-	if max == 0 {
-		if max, err = capacity(c.Dir, c.MinFree); err != nil {
+	limit := c.MaxStore
+	if limit == 0 {
+		if limit, err = capacity(c.Dir, c.MinFree); err != nil {
 			return nil, err
 		}
 	}
@@ -127,7 +127,7 @@ func (c Config) options() (*server.Options, error) {
 		WriteDeadline:              10 * time.Second,
 		JetStream:                  true,
 		StoreDir:                   c.Dir,
-		JetStreamMaxStore:          max,
+		JetStreamMaxStore:          limit,
 		JetStreamMaxMemory:         maxMemory,
 		SyncAlways:                 true,
 		NoSigs:                     true,

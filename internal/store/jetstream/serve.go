@@ -37,13 +37,15 @@ func (s *Stream) Serve(ctx context.Context, l net.Listener) error {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	var err error
+	served := make(chan struct{})
+	var err, serveErr error
+	go func() {
+		defer close(served)
+		serveErr = server.Serve(l)
+	}()
 	select {
-	case err = <-served:
-		err = fmt.Errorf("serving on %s: %w", l.Addr(), err)
-		served <- err
+	case <-served:
+		err = fmt.Errorf("serving on %s: %w", l.Addr(), serveErr)
 	case err = <-s.broken:
 	case <-ctx.Done():
 		s.cfg.Log.InfoContext(ctx, "stopping")

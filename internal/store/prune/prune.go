@@ -179,7 +179,7 @@ func replace(root, file string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // gone already when all went well
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
 	_, err = tmp.Write(content)
 	if err == nil {
 		err = tmp.Sync()

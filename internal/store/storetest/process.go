@@ -75,7 +75,8 @@ func (p *Process) Start(t testing.TB) {
 		t.Fatalf("finding the test binary: %v", err)
 	}
 	p.log = &lockedBuffer{}
-	p.cmd = exec.Command(self)
+	// It may be started in a subtest and outlive it: cleanup ends it.
+	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), self)
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(raw))
 	p.cmd.Stderr = p.log
 	// The kernel closes this pipe when this process ends, even by a kill.
@@ -161,7 +162,7 @@ func be(raw string) error {
 	if c.Stream != nil {
 		return beStream(ctx, c, log)
 	}
-	l, err := net.Listen("tcp", c.Warehouse.Listen)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Warehouse.Listen)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func be(raw string) error {
 
 func beStream(ctx context.Context, c child, log *slog.Logger) error {
 	c.Stream.Log = log
-	l, err := net.Listen("tcp", c.Health)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Health)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestEngineConf(t *testing.T) {
 		"<allowed_path>/b&amp;c</allowed_path>":                                              string(server),
 		"<max_memory_usage>838860800</max_memory_usage>":                                     string(users),
 		"<max_bytes_before_external_group_by>419430400</max_bytes_before_external_group_by>": string(users),
-		"<query>GRANT ": string(users),
+		"<query>GRANT SHOW, SELECT":                                                          string(users),
 	} {
 		if !strings.Contains(in, text) {
 			t.Errorf("the configuration lacks %s", text)

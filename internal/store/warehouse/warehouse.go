@@ -54,15 +54,15 @@ type Warehouse struct {
 }
 
 // Open takes the data directory, repairs its deduplication logs, starts the
-// engine and checks that it can write. The caller closes the Warehouse.
+// engine and makes the table of the readiness probe. The caller calls Serve,
+// which also closes the Warehouse.
 //
-// libchdb allows one engine per process, ever: after Close, a process cannot
-// open another one.
+// libchdb allows one data directory per process.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err error) {
 	w := &Warehouse{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
-			w.release()
+			err = errors.Join(err, w.release())
 		}
 	}()
 	if w.lock, err = take(cfg.Path); err != nil {
@@ -81,7 +81,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err 
 	if w.health, err = newHealth(w.engine, cfg.Path, cfg.MinFree); err != nil {
 		return nil, err
 	}
-	w.front, err = front.New(ctx, front.Options{
+	w.front, err = front.New(front.Options{
 		Engine:      w.engine,
 		Credentials: cfg.Credentials,
 		ReadOnly:    cfg.ReadOnly,
@@ -180,11 +180,15 @@ func (w *Warehouse) Serve(ctx context.Context, l net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	served := make(chan struct{})
+	var serveErr error
+	go func() {
+		defer close(served)
+		serveErr = server.Serve(l)
+	}()
 	select {
-	case err = <-served:
-		err = fmt.Errorf("serving on %s: %w", l.Addr(), err)
+	case <-served:
+		err = fmt.Errorf("serving on %s: %w", l.Addr(), serveErr)
 	case <-ctx.Done():
 		w.log.InfoContext(ctx, "stopping: running statements may end")
 		err = w.drain(server, kill)

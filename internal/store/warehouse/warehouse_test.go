@@ -189,6 +189,27 @@ func TestInsertsAreRefusedUnderTheFloor(t *testing.T) {
 	}
 }
 
+// A refusal must reach a client that is still sending: closing the connection
+// under it would turn the reason into "broken pipe".
+func TestRefusalReachesALargeBatch(t *testing.T) {
+	p := storetest.StartWarehouse(t, warehouse.Config{MinFree: 1 << 62})
+	conn := open(t, p.URL)
+	exec(t, conn, "CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a")
+	text := strings.Repeat("x", 10_000)
+	for range 5 {
+		batch, err := conn.PrepareBatch(t.Context(), "INSERT INTO t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3000 { // 30 MB
+			if err := batch.Append(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		isFull(t, batch.Send())
+	}
+}
+
 // isFull fails the test unless err is what a client gets from a full store.
 func isFull(t *testing.T, err error) {
 	t.Helper()
