@@ -23,6 +23,7 @@ type answer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	idle    time.Duration
+	unread  io.Reader // the request's body; nil until it may be read
 	out     io.Writer // what rows are written to; nil until begin
 	zip     *gzip.Writer
 	framed  bool
@@ -101,6 +102,7 @@ func (a *answer) fail(err error) {
 		a.breakOff(text)
 		return
 	}
+	a.drain()
 	a.status = status
 	h := a.w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
@@ -114,6 +116,17 @@ func (a *answer) fail(err error) {
 	a.w.WriteHeader(status)
 	// The client may be gone; there is nobody else to tell.
 	_, _ = io.WriteString(a.w, text+"\n")
+}
+
+// drainBytes is how much of a refused body is read and dropped. A client that
+// still sends when the connection closes sees "broken pipe", not the reason.
+const drainBytes = 64 << 20
+
+func (a *answer) drain() {
+	if a.unread != nil {
+		// Whatever goes wrong, the answer that follows is all there is to say.
+		_, _ = io.CopyN(io.Discard, a.unread, drainBytes)
+	}
 }
 
 // exceptionBytes is the longest exception text that clients accept within a

@@ -35,6 +35,7 @@ func (f *Front) serve(r *http.Request, a *answer) (kind string, err error) {
 	h.Set("X-ClickHouse-Timezone", "UTC")
 
 	src := &source{from: http.MaxBytesReader(a.w, r.Body, f.limits.BodyBytes), control: a.control, idle: f.limits.IdleTimeout}
+	a.unread = src
 	body, err := q.body(src)
 	if err != nil {
 		return refused, err
@@ -190,9 +191,13 @@ type source struct {
 	from    io.Reader
 	control *http.ResponseController
 	idle    time.Duration
+	err     error // of the last read; a body that failed is not tried again
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
 	// A connection that does not know deadlines simply has none.
 	_ = s.control.SetReadDeadline(time.Now().Add(s.idle))
 	n, err := s.from.Read(p)
@@ -200,6 +205,7 @@ func (s *source) Read(p []byte) (int, error) {
 		// The server goes on reading to notice that the client leaves; that
 		// must not end with this body's deadline.
 		_ = s.control.SetReadDeadline(time.Time{})
+		s.err = err
 	}
 	return n, err
 }
