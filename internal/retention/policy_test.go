@@ -107,7 +107,7 @@ func TestNext(t *testing.T) {
 			t.Errorf("%s: %v %v, want %s", schedule, next, err, want)
 		}
 	}
-	for _, schedule := range []v1alpha1.Schedule{"0s", "sometimes", "61 * * * *"} {
+	for _, schedule := range []v1alpha1.Schedule{"0s", "sometimes", "61 * * * *", "@hourly", "0 0 3 * * *"} {
 		if _, err := Next(schedule, last); err == nil {
 			t.Errorf("%s was taken", schedule)
 		}

@@ -2,6 +2,7 @@ package retention
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/adhocore/gronx"
@@ -20,8 +21,8 @@ func Next(schedule v1alpha1.Schedule, last time.Time) (time.Time, error) {
 		return last.Add(time.Duration(interval)), nil
 	}
 	next, err := gronx.NextTickAfter(string(schedule), last.UTC(), false)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("spec.schedule: %q is neither an interval such as 1h nor a cron expression such as \"0 3 * * *\": %w", schedule, err)
+	if err != nil || len(strings.Fields(string(schedule))) != 5 {
+		return time.Time{}, fmt.Errorf("spec.schedule: %q is neither an interval such as 1h nor a cron expression of five fields such as 0 3 * * *", schedule)
 	}
 	return next, nil
 }
