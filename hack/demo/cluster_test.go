@@ -20,7 +20,7 @@ func TestChooseCluster(t *testing.T) {
 		{"a typing error is not the default", map[string]string{"CLUSTER": "Kind"}, "choose local, kind or existing", false},
 	} {
 		c, err := chooseCluster("/repository", func(name string) string { return test.env[name] })
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {

@@ -31,7 +31,7 @@ func Load(ctx context.Context, dsn string, customers []population.Customer) (cha
 	if err != nil {
 		return 0, fmt.Errorf("connecting to the CRM's database: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) // what matters is committed by then
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // what matters is committed by then
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, schema); err != nil {
 			return fmt.Errorf("making the table: %w", err)

@@ -21,7 +21,6 @@ import (
 type collector struct {
 	lock    sync.Mutex
 	answers []int // status of the first requests; 200 after them
-	header  http.Header
 	kept    []body
 	key     string
 }

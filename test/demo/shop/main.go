@@ -33,13 +33,13 @@ shop COMMAND -h lists the flags. The same --seed, --customers and --clock make t
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	if err := dispatch(ctx, os.Args[1:], os.Stdout, log); err != nil {
+	err := dispatch(ctx, os.Args[1:], os.Stdout, log)
+	stop()
+	if err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintln(os.Stderr, "shop:", err)
 		}
-		stop()
 		os.Exit(1)
 	}
 }
