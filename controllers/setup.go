@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/controllers/destination"
@@ -68,21 +69,32 @@ func CacheOptions(namespaces []string) cache.Options {
 
 // Setup adds every reconciler to a manager.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	_, err := setup(ctx, mgr, o)
+	return err
+}
+
+// reconciler is one of ours.
+type reconciler interface {
+	reconcile.Reconciler
+	setup(ctrl.Manager, Options) error
+}
+
+// setup gives the reconcilers that it adds, by kind.
+func setup(ctx context.Context, mgr ctrl.Manager, o Options) (map[string]reconciler, error) {
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
+		return nil, err
 	}
 	b := newBase(mgr, o)
-	for _, r := range []interface {
-		setup(ctrl.Manager, Options) error
-	}{
-		&platformReconciler{b()}, &sourceReconciler{b()}, &audienceReconciler{b()},
-		&destinationReconciler{b()}, &syncReconciler{b()}, &retentionPolicyReconciler{b()},
-	} {
+	reconcilers := map[string]reconciler{
+		"Platform": &platformReconciler{b()}, "Source": &sourceReconciler{b()}, "Audience": &audienceReconciler{b()},
+		"Destination": &destinationReconciler{b()}, "Sync": &syncReconciler{b()}, "RetentionPolicy": &retentionPolicyReconciler{b()},
+	}
+	for kind, r := range reconcilers {
 		if err := r.setup(mgr, o); err != nil {
-			return fmt.Errorf("adding a reconciler: %w", err)
+			return nil, fmt.Errorf("adding the reconciler of %s: %w", kind, err)
 		}
 	}
-	return nil
+	return reconcilers, nil
 }
 
 // newBase gives a function that makes a base for each kind; what may be shared is.

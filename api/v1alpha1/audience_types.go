@@ -143,9 +143,8 @@ const (
 	OperatorNotExists Operator = "NotExists"
 )
 
-// PropertyCondition is a condition on one property of an event.
-// +kubebuilder:validation:XValidation:rule="(self.operator in ['Exists', 'NotExists']) != has(self.values)",message="values is needed, except with Exists and NotExists, which take none"
-// +kubebuilder:validation:XValidation:rule="!(self.operator in ['GreaterThan', 'AtLeast', 'LessThan', 'AtMost']) || (has(self.values) && self.values.size() == 1)",message="GreaterThan, AtLeast, LessThan and AtMost take exactly one value"
+// PropertyCondition is a condition on one property of an event. The operator says whether its values fit the operator:
+// rules in the schema (CEL) cannot see values of any type.
 type PropertyCondition struct {
 	// property is a path in the event's properties, dots between its parts.
 	// +kubebuilder:validation:MinLength=1
@@ -163,9 +162,8 @@ type PropertyCondition struct {
 	Values []apiextensionsv1.JSON `json:"values,omitempty"`
 }
 
-// TraitCriterion is a condition on one trait of a profile.
-// +kubebuilder:validation:XValidation:rule="(self.operator in ['Exists', 'NotExists']) != has(self.values)",message="values is needed, except with Exists and NotExists, which take none"
-// +kubebuilder:validation:XValidation:rule="!(self.operator in ['GreaterThan', 'AtLeast', 'LessThan', 'AtMost']) || (has(self.values) && self.values.size() == 1)",message="GreaterThan, AtLeast, LessThan and AtMost take exactly one value"
+// TraitCriterion is a condition on one trait of a profile. Whether its values fit its operator is checked as for a
+// PropertyCondition.
 type TraitCriterion struct {
 	// name of the trait.
 	// +kubebuilder:validation:MinLength=1
