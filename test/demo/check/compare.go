@@ -29,17 +29,20 @@ const SentForNothing = "members sent for nothing"
 // Compare holds what was seen against the truth.
 func Compare(t truth.Truth, s Seen) []Line {
 	lines := []Line{plain("unified profiles", t.Profiles, s.Profiles)}
-	for _, source := range []string{population.Web, population.App, population.CRM, population.Support} {
-		lines = append(lines, plain("events from "+source, t.Events[source], s.Accepted[source]))
-	}
+	stored, all := t.Events, truth.Sum(t.Events)
 	if s.Enforced {
-		lines = append(lines,
-			plain("events over a year old, deleted", t.Expired, s.Deleted),
-			plain("events overdue for deletion", 0, s.Overdue),
-			plain("events kept", t.Total()-t.Expired, s.Events))
-	} else {
-		lines = append(lines, plain("events kept", t.Total(), s.Events))
+		expired := truth.Sum(t.Expired)
+		stored = map[string]int{}
+		for source := range t.Events {
+			stored[source] = t.Kept(source)
+		}
+		lines = append(lines, plain("events over a year old, deleted", expired, s.Deleted), plain("events overdue for deletion", 0, s.Overdue))
+		all -= expired
 	}
+	for _, source := range []string{population.Web, population.App, population.CRM, population.Support} {
+		lines = append(lines, plain("events from "+source, stored[source], s.Accepted[source]))
+	}
+	lines = append(lines, plain("events of all", all, s.Events))
 	for _, name := range []string{truth.VIP, truth.Lapsed, truth.Winback} {
 		line := plain("audience "+name, len(t.Audiences[name]), s.Sizes[name])
 		if slices.Contains(mailerAudiences(), name) {

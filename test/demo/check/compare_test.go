@@ -11,7 +11,7 @@ import (
 
 func facts() truth.Truth {
 	return truth.Truth{
-		Profiles: 10, Expired: 4,
+		Profiles: 10, Expired: map[string]int{"web": 3, "crm": 1},
 		Events:    map[string]int{"web": 20, "app": 10, "crm": 5, "support": 2},
 		Audiences: map[string][]string{truth.VIP: {"a", "b"}, truth.Lapsed: {"c"}, truth.Winback: {"c"}},
 	}
@@ -20,7 +20,7 @@ func facts() truth.Truth {
 func sight() Seen {
 	return Seen{
 		Profiles: 10, Events: 33, Enforced: true, Deleted: 4,
-		Accepted:  map[string]int{"web": 20, "app": 10, "crm": 5, "support": 2},
+		Accepted:  map[string]int{"web": 17, "app": 10, "crm": 4, "support": 2},
 		Sizes:     map[string]int{truth.VIP: 2, truth.Lapsed: 1, truth.Winback: 1},
 		Mailer:    map[string][]string{truth.VIP: {"a", "b"}, truth.Winback: {"c"}},
 		Marketing: map[string][]string{truth.VIP: {"a", "b"}},
@@ -36,7 +36,14 @@ func TestCompare(t *testing.T) {
 		{"what agrees agrees", func(*Seen) {}, ""},
 		{"one profile too many is one customer split in two", func(s *Seen) { s.Profiles++ }, "unified profiles"},
 		{"one lost event shows", func(s *Seen) { s.Accepted["app"]-- }, "events from app"},
-		{"without a policy nothing may be gone", func(s *Seen) { s.Enforced = false }, "events kept"},
+		{"without a policy nothing is gone", func(s *Seen) {
+			s.Enforced, s.Deleted, s.Events = false, 0, 37
+			s.Accepted = map[string]int{"web": 20, "app": 10, "crm": 5, "support": 2}
+		}, ""},
+		{"without a policy nothing may be gone", func(s *Seen) {
+			s.Enforced, s.Deleted, s.Events = false, 0, 36
+			s.Accepted = map[string]int{"web": 20, "app": 10, "crm": 5, "support": 2}
+		}, "events of all"},
 		{"an overdue row shows", func(s *Seen) { s.Overdue = 1 }, "events overdue for deletion"},
 		{"the right number of the wrong people is wrong", func(s *Seen) { s.Mailer[truth.VIP] = []string{"a", "x"} }, "audience vip"},
 		{"a member twice is wrong", func(s *Seen) { s.Marketing[truth.VIP] = []string{"a", "a", "b"} }, "audience vip"},

@@ -28,7 +28,7 @@ type Truth struct {
 	// Events by touchpoint, with nothing deleted yet. A CRM row is one event.
 	Events map[string]int `json:"events"`
 	// Expired is how many of them the demo's retention policy has to have deleted.
-	Expired int `json:"expired"`
+	Expired map[string]int `json:"expired"`
 	// Audiences are the members' userIds, sorted.
 	Audiences map[string][]string `json:"audiences"`
 	// Showcase is one customer as seen from all touchpoints.
@@ -46,10 +46,13 @@ type Showcase struct {
 	Events map[string]int `json:"events"`
 }
 
-// Total is the number of events of all touchpoints.
-func (t Truth) Total() int {
+// Kept is how many events a touchpoint has left once retention is enforced.
+func (t Truth) Kept(touchpoint string) int { return t.Events[touchpoint] - t.Expired[touchpoint] }
+
+// Sum adds up the events of all touchpoints.
+func Sum(events map[string]int) int {
 	sum := 0
-	for _, n := range t.Events {
+	for _, n := range events {
 		sum += n
 	}
 	return sum
@@ -61,11 +64,11 @@ const day = 24 * time.Hour
 // Of computes the truth of a population at a moment, which must not be before the population's clock.
 func Of(p *population.Population, now time.Time) Truth {
 	facts := factsOf(p)
-	t := Truth{Profiles: p.Profiles, Events: map[string]int{}, Audiences: map[string][]string{VIP: {}, Lapsed: {}, Winback: {}}}
+	t := Truth{Profiles: p.Profiles, Events: map[string]int{}, Expired: map[string]int{}, Audiences: map[string][]string{VIP: {}, Lapsed: {}, Winback: {}}}
 	for _, f := range facts {
 		t.Events[f.touchpoint]++
 		if expired(f.time, now) {
-			t.Expired++
+			t.Expired[f.touchpoint]++
 		}
 	}
 	byProfile := make([][]fact, p.Profiles)

@@ -37,8 +37,12 @@ func (w World) Install(ctx context.Context) error {
 // Settle waits until everything that was sent is stored and every audience has its members, and then lets the syncs
 // deliver. It returns an error that says what is missing.
 func (w World) Settle(ctx context.Context, t truth.Truth) error {
-	w.Say("waiting for %d events", t.Total())
-	if err := Until(ctx, settleTime, func(ctx context.Context) (string, error) { return w.missingEvents(ctx, t) }); err != nil {
+	stored, err := w.stored(ctx, t)
+	if err != nil {
+		return err
+	}
+	w.Say("waiting for %d events", truth.Sum(stored))
+	if err := Until(ctx, settleTime, func(ctx context.Context) (string, error) { return w.missingEvents(ctx, stored) }); err != nil {
 		return fmt.Errorf("waiting for events: %w", err)
 	}
 	w.Say("waiting for the audiences")
@@ -49,8 +53,22 @@ func (w World) Settle(ctx context.Context, t truth.Truth) error {
 	return w.Deliver(ctx, "vip-mailer", "vip-marketing", "winback-mailer")
 }
 
+// stored is how many events of each Source there are once everything has arrived: all of them, or, where the retention
+// policy is in force already, those that it keeps.
+func (w World) stored(ctx context.Context, t truth.Truth) (map[string]int, error) {
+	retained, err := w.Kubectl.Exists(ctx, "retentionpolicy", "one-year")
+	if err != nil || !retained {
+		return t.Events, err
+	}
+	kept := map[string]int{}
+	for source := range t.Events {
+		kept[source] = t.Kept(source)
+	}
+	return kept, nil
+}
+
 // missingEvents says which Sources have not stored what was sent.
-func (w World) missingEvents(ctx context.Context, t truth.Truth) (string, error) {
+func (w World) missingEvents(ctx context.Context, stored map[string]int) (string, error) {
 	var sources v1alpha1.SourceList
 	if err := w.Kubectl.List(ctx, "sources", "", &sources); err != nil {
 		return "", err
@@ -61,7 +79,7 @@ func (w World) missingEvents(ctx context.Context, t truth.Truth) (string, error)
 		if source.Status.Accepted != nil {
 			accepted = *source.Status.Accepted
 		}
-		if want := int64(t.Events[source.Name]); accepted != want {
+		if want := int64(stored[source.Name]); accepted != want {
 			missing = append(missing, fmt.Sprintf("source %s has %d of %d events", source.Name, accepted, want))
 		}
 	}
