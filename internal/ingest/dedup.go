@@ -101,22 +101,38 @@ func (d *deduplicator) unique(ctx context.Context, events []event.Event, first u
 	if err != nil {
 		return nil, nil, err
 	}
-	kept, keptHashes := make([]event.Event, 0, len(events)), hashes[:0]
-	inBatch := make(map[messageHash]struct{}, len(events))
+	duplicates := d.duplicates(events, hashes, stored)
+	if len(duplicates) == 0 {
+		return events, hashes, nil
+	}
+	kept, keptHashes := make([]event.Event, 0, len(events)-len(duplicates)), hashes[:0]
 	for i := range events {
-		if e := &events[i]; !e.Derived {
-			at, before := stored[hashes[i]]
-			if before && e.Received.Sub(at) < d.window {
-				continue
-			}
-			if _, again := inBatch[hashes[i]]; again {
-				continue
-			}
-			inBatch[hashes[i]] = struct{}{}
+		if len(duplicates) > 0 && duplicates[0] == i {
+			duplicates = duplicates[1:]
+			continue
 		}
 		kept, keptHashes = append(kept, events[i]), append(keptHashes, hashes[i])
 	}
 	return kept, keptHashes, nil
+}
+
+// duplicates gives the places of the events that are, ascending.
+func (d *deduplicator) duplicates(events []event.Event, hashes []messageHash, stored map[messageHash]time.Time) []int {
+	var places []int
+	inBatch := make(map[messageHash]struct{}, len(events))
+	for i := range events {
+		if events[i].Derived {
+			continue
+		}
+		at, before := stored[hashes[i]]
+		_, again := inBatch[hashes[i]]
+		if again || (before && events[i].Received.Sub(at) < d.window) {
+			places = append(places, i)
+			continue
+		}
+		inBatch[hashes[i]] = struct{}{}
+	}
+	return places
 }
 
 // stored gives when each of the hashes was last stored before message first.

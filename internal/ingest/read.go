@@ -24,6 +24,7 @@ type reader struct {
 	metrics *metrics
 
 	current *batch
+	events  int      // in current, which is somebody else's once it is handed over
 	held    *message // arrived after the end of a batch that is replayed
 }
 
@@ -81,9 +82,10 @@ func (r *reader) run(ctx context.Context, at position, out chan<- *batch) error 
 	return r.follow(ctx, messages, failed, out)
 }
 
-// begin starts a batch.
+// begin starts a batch, with room for about as many events as the one before it has.
 func (r *reader) begin(first uint64) {
 	r.current = &batch{first: first, last: first - 1}
+	r.current.Events = make([]event.Event, 0, r.events+r.events/8)
 }
 
 // add puts a message into the batch.
@@ -91,6 +93,7 @@ func (r *reader) add(m message) {
 	r.current.Add(m.Message)
 	r.current.last = m.Seq
 	r.current.bytes += len(m.Data)
+	r.events = len(r.current.Events)
 	r.metrics.seen.Store(m.Seq)
 	r.metrics.pending.Store(m.pending)
 }

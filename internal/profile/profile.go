@@ -58,7 +58,7 @@ type Event struct {
 // ErrNotFound says that no customer is known by an identifier.
 var ErrNotFound = errors.New("no such profile")
 
-// ByID is the type of identifier that names a profile by its public id, also one that it had before it was merged.
+// ByID is the type of identifier that names a profile by its public id, or by that of one that was merged into it.
 const ByID = "id"
 
 // Get reads the customer whom value identifies, normalised as the Platform's rule for the type says, with its latest
