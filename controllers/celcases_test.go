@@ -1,0 +1,208 @@
+package controllers
+
+import (
+	"slices"
+	"strings"
+)
+
+// plainSpecs are the plainest right specs.
+var plainSpecs = map[string]string{
+	"Platform":        `{type: CDP, storage: {embedded: {size: 1Gi}}}`,
+	"Source":          `{platformRef: {name: p}, http: {}}`,
+	"Audience":        `{platformRef: {name: p}, criteria: [{name: a, event: {name: E}}]}`,
+	"Destination":     `{platformRef: {name: p}, webhook: {url: "https://h.test"}}`,
+	"RetentionPolicy": `{platformRef: {name: p}, select: {data: [Events]}, maxAge: 90d}`,
+	"Sync":            `{platformRef: {name: p}, audienceRef: {name: a}, destinationRef: {name: d}, mode: Mirror, schedule: 1h, deletionPolicy: Remove}`,
+}
+
+func celCases() []celCase {
+	return slices.Concat(platformRules(), sourceRules(), audienceRules(), destinationRules(), retentionRules(), syncRules())
+}
+
+// fixed is a rule that a field cannot change.
+func fixed(kind, path, message, changed string) celCase {
+	return celCase{kind: kind, path: path, message: message, before: plainSpecs[kind], accepted: []string{plainSpecs[kind]}, refused: []string{changed}}
+}
+
+// sized is a rule on the length of a name.
+func sized(kind, message string, longest int) celCase {
+	return celCase{kind: kind, message: message, goodNames: []string{strings.Repeat("n", longest)}, badNames: []string{strings.Repeat("n", longest+1)}}
+}
+
+func platformRules() []celCase {
+	const embedded = "spec.storage.embedded"
+	spec := func(storage string) string { return `{type: CDP, storage: {embedded: {` + storage + `}}}` }
+	identity := func(rule string) string {
+		return `{type: CDP, storage: {embedded: {size: 1Gi}}, identity: {identifiers: [{type: userId, ` + rule + `}]}}`
+	}
+	return []celCase{
+		sized("Platform", "a Platform's name has at most 40 characters, for the names of its workloads are made from it", 40),
+		{
+			kind: "Platform", message: "a Platform's name starts with a letter and has no dots, for the names of its Services are made from it",
+			goodNames: []string{"shop", "a", "shop-2"}, badNames: []string{"2shop", "shop.eu"},
+		},
+		{
+			kind: "Platform", path: "spec.storage", message: "storage needs embedded: {size: 20Gi}",
+			accepted: []string{plainSpecs["Platform"]}, refused: []string{`{type: CDP, storage: {}}`},
+		},
+		{
+			kind: "Platform", path: embedded, message: "storageClassName cannot be changed; make a new Platform and copy the data",
+			before: spec(`size: 1Gi, storageClassName: fast`), accepted: []string{spec(`size: 2Gi, storageClassName: fast`)},
+			refused: []string{spec(`size: 1Gi, storageClassName: slow`), spec(`size: 1Gi, storageClassName: null`)},
+		},
+		{
+			kind: "Platform", path: embedded, message: "size cannot shrink",
+			before: spec(`size: 1Gi`), accepted: []string{spec(`size: 1Gi`), spec(`size: 1024Mi`), spec(`size: 1025Mi`)},
+			refused: []string{spec(`size: 1023Mi`), spec(`size: 1G`)},
+		},
+		{
+			kind: "Platform", path: "spec.identity.identifiers[]", message: "unique means limit 1: leave limit out",
+			accepted: []string{identity(`unique: true`), identity(`unique: true, limit: 1`), identity(`limit: 5`), identity(`unique: false, limit: 5`)},
+			refused:  []string{identity(`unique: true, limit: 2`)},
+		},
+		{ // There is one type so far, so the enum answers. This case fails as soon as there is another.
+			kind: "Platform", path: "spec.type", message: "type cannot be changed; make a new Platform", instead: `supported values: "CDP"`,
+			before: plainSpecs["Platform"], accepted: []string{plainSpecs["Platform"]}, refused: []string{`{type: DMP, storage: {embedded: {size: 1Gi}}}`},
+		},
+	}
+}
+
+func sourceRules() []celCase {
+	const (
+		files   = `files: {url: "https://h.test/a.csv", format: CSV}`
+		sql     = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, query: select 1}`
+		mapping = `mapping: "root = this"`
+	)
+	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
+	auto := func(text string) string { return spec(`http: {autoscaling: {` + text + `}}`) }
+	query := func(text string) string {
+		return spec(mapping, `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, `+text+`}`)
+	}
+	url := func(text string) string { return spec(mapping, `files: {format: CSV, `+text+`}`) }
+	return []celCase{
+		sized("Source", "a Source's name has at most 40 characters, for the names of its workloads are made from it", 40),
+		{
+			kind: "Source", message: "a Source's name starts with a letter and has no dots, for the names of its Services are made from it",
+			goodNames: []string{"web", "web-2"}, badNames: []string{"2web", "web.eu"},
+		},
+		{
+			kind: "Source", path: "spec", message: "exactly one of http, files and sql is needed",
+			accepted: []string{spec(`http: {}`), spec(files, mapping), spec(sql, mapping)},
+			refused:  []string{spec(mapping), spec(`http: {}`, files, mapping), spec(files, sql, mapping)},
+		},
+		{
+			kind: "Source", path: "spec", message: "the kind of a Source cannot be changed; make a new Source",
+			before: spec(files, mapping), accepted: []string{spec(`files: {url: "https://h.test/b.csv", format: JSONL}`, mapping)},
+			refused: []string{spec(`files: null`, sql, mapping), spec(`files: null, mapping: null, http: {}`)},
+		},
+		{
+			kind: "Source", path: "spec", message: "mapping is required with files and sql, and not used with http",
+			accepted: []string{spec(`http: {}`), spec(files, mapping)}, refused: []string{spec(`http: {}`, mapping), spec(files), spec(sql)},
+		},
+		{
+			kind: "Source", path: "spec", message: "schedule is for files and sql; an http Source takes events at any time",
+			accepted: []string{spec(files, mapping, `schedule: 1h`)}, refused: []string{spec(`http: {}`, `schedule: 1h`)},
+		},
+		{
+			kind: "Source", path: "spec", message: "timeZone needs a schedule",
+			accepted: []string{spec(files, mapping, `schedule: "0 6 * * *", timeZone: Europe/Berlin`)}, refused: []string{spec(files, mapping, `timeZone: Europe/Berlin`)},
+		},
+		fixed("Source", "spec.platformRef", "platformRef cannot be changed; make a new Source", `{platformRef: {name: other}, http: {}}`),
+		{
+			kind: "Source", path: "spec.http", message: "either replicas or autoscaling, not both",
+			accepted: []string{spec(`http: {replicas: 2}`), auto(`minReplicas: 1, maxReplicas: 2`)},
+			refused:  []string{spec(`http: {replicas: 2, autoscaling: {minReplicas: 1, maxReplicas: 2}}`)},
+		},
+		{
+			kind: "Source", path: "spec.http.autoscaling", message: "minReplicas must not exceed maxReplicas",
+			accepted: []string{auto(`minReplicas: 2, maxReplicas: 2`)}, refused: []string{auto(`minReplicas: 3, maxReplicas: 2`)},
+		},
+		{
+			kind: "Source", path: "spec.files", message: "a file:// url needs claimRef, the PersistentVolumeClaim that holds it, and only it does",
+			accepted: []string{url(`url: "file:///a/*.csv", claimRef: {name: c}`), url(`url: "https://h.test/a.csv"`)},
+			refused:  []string{url(`url: "file:///a.csv"`), url(`url: "https://h.test/a.csv", claimRef: {name: c}`)},
+		},
+		{
+			kind: "Source", path: "spec.sql", message: "with cursorColumn the query must use $1, the cursor's last value (NULL in the first run)",
+			accepted: []string{query(`query: "select * from t where id > $1", cursorColumn: id`), query(`query: select 1`)},
+			refused:  []string{query(`query: select * from t, cursorColumn: id`)},
+		},
+	}
+}
+
+func audienceRules() []celCase {
+	spec := func(criterion string) string { return `{platformRef: {name: p}, criteria: [{` + criterion + `}]}` }
+	count := func(text string) string { return spec(`name: a, event: {name: E, count: {` + text + `}}`) }
+	return []celCase{
+		sized("Audience", "an Audience's name has at most 63 characters", 63),
+		fixed("Audience", "spec.platformRef", "platformRef cannot be changed; make a new Audience", `{platformRef: {name: other}, criteria: [{name: a, event: {name: E}}]}`),
+		{
+			kind: "Audience", path: "spec.criteria[]", message: "exactly one of event, trait and audience is needed",
+			accepted: []string{spec(`name: a, event: {name: E}`), spec(`name: a, trait: {name: t, operator: Exists}`), spec(`name: a, audience: {name: b}`)},
+			refused:  []string{spec(`name: a`), spec(`name: a, event: {name: E}, audience: {name: b}`), spec(`name: a, event: {name: E}, trait: {name: t, operator: Exists}`)},
+		},
+		{
+			kind: "Audience", path: "spec.criteria[].name", message: "this name is a word of CEL; choose another",
+			accepted: []string{spec(`name: inside, event: {name: E}`), spec(`name: "True", event: {name: E}`)},
+			refused:  []string{spec(`name: in, event: {name: E}`), spec(`name: "true", event: {name: E}`), spec(`name: while, event: {name: E}`)},
+		},
+		{
+			kind: "Audience", path: "spec.criteria[].event.count", message: "min or max is needed",
+			accepted: []string{count(`min: 1`), count(`max: 0`)}, refused: []string{count(``)},
+		},
+		{
+			kind: "Audience", path: "spec.criteria[].event.count", message: "min must not exceed max",
+			accepted: []string{count(`min: 2, max: 2`)}, refused: []string{count(`min: 3, max: 2`)},
+		},
+	}
+}
+
+func destinationRules() []celCase {
+	const (
+		webhook = `webhook: {url: "https://h.test"}`
+		sql     = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, table: t}`
+	)
+	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
+	return []celCase{
+		sized("Destination", "a Destination's name has at most 63 characters", 63),
+		fixed("Destination", "spec.platformRef", "platformRef cannot be changed; make a new Destination", `{platformRef: {name: other}, `+webhook+`}`),
+		{
+			kind: "Destination", path: "spec", message: "exactly one of webhook and sql is needed",
+			accepted: []string{spec(webhook), spec(sql)}, refused: []string{`{platformRef: {name: p}}`, spec(webhook, sql)},
+		},
+		{
+			kind: "Destination", path: "spec", message: "the kind of a Destination cannot be changed; make a new Destination",
+			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql)},
+		},
+	}
+}
+
+func retentionRules() []celCase {
+	spec := func(data, more string) string {
+		return `{platformRef: {name: p}, select: {data: [` + data + `]` + more + `, maxAge: 90d`
+	}
+	return []celCase{
+		fixed("RetentionPolicy", "spec.platformRef", "platformRef cannot be changed; make a new RetentionPolicy", `{platformRef: {name: other}, select: {data: [Events]}, maxAge: 90d}`),
+		{
+			kind: "RetentionPolicy", path: "spec", message: "select.events is for data: [Events] alone",
+			accepted: []string{spec(`Events`, `, events: [E]}`) + `}`, spec(`Events, Quarantine`, `}`) + `}`},
+			refused:  []string{spec(`Quarantine`, `, events: [E]}`) + `}`, spec(`Events, Quarantine`, `, events: [E]}`) + `}`},
+		},
+		{
+			kind: "RetentionPolicy", path: "spec", message: "from: Occurred is for data: [Events] alone; quarantine knows only when it was received",
+			accepted: []string{spec(`Events`, `}`) + `, from: Occurred}`, spec(`Quarantine`, `}`) + `, from: Received}`},
+			refused:  []string{spec(`Quarantine`, `}`) + `, from: Occurred}`, spec(`Events, Quarantine`, `}`) + `, from: Occurred}`},
+		},
+	}
+}
+
+func syncRules() []celCase {
+	other := func(field string) string {
+		return strings.Replace(plainSpecs["Sync"], field+": {name: "+field[:1]+"}", field+": {name: other}", 1)
+	}
+	return []celCase{
+		fixed("Sync", "spec.platformRef", "platformRef cannot be changed", other("platformRef")),
+		fixed("Sync", "spec.audienceRef", "audienceRef cannot be changed", other("audienceRef")),
+		fixed("Sync", "spec.destinationRef", "destinationRef cannot be changed", other("destinationRef")),
+	}
+}
