@@ -1,0 +1,190 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"kohort.dev/kohort/internal/run"
+)
+
+// Options of a run.
+type Options struct {
+	Order run.PullOrder
+	// DSN gives the connection string of a sql Source's database.
+	DSN     func() (string, error)
+	Log     Log
+	Cursors *Cursors
+	// HTTP fetches files. It must not unpack bodies by itself.
+	HTTP *http.Client
+	Now  func() time.Time
+}
+
+const (
+	// While no record has become an event, faults are held back: when all fail, the mapping is wrong, and quarantine would
+	// only hold a copy of the source. These bound what is held.
+	maxHeld      = 1000
+	maxHeldBytes = 16 << 20
+	// maxRejections of a report.
+	maxRejections = 10
+)
+
+// Run reads the source of an order once and publishes its events. The report is complete but for its result, also when
+// the error is not nil.
+func Run(ctx context.Context, options Options) (run.Report, error) {
+	p := &pull{Options: options}
+	err := p.run(ctx)
+	return p.report(), err
+}
+
+// pull is a run under way.
+type pull struct {
+	Options
+	mapping *mapping
+	out     *outlet
+
+	read, usable, skipped int64
+	note                  string
+	rejected              tally
+	held                  []heldFault
+	heldBytes             int
+	released              bool // faults are not held back any more
+}
+
+type heldFault struct {
+	fault
+	original string
+}
+
+func (p *pull) run(ctx context.Context) (err error) {
+	if p.mapping, err = compileMapping(p.Order.Mapping); err != nil {
+		return err
+	}
+	p.out = newOutlet(ctx, p.Log, p.Order.Source, p.Order.Party, p.Now)
+	defer func() { // publishing that failed is the cause of what the readers say about their context
+		if drained := p.out.drain(ctx); drained != nil && (err == nil || errors.Is(err, context.Canceled)) {
+			err = drained
+		}
+	}()
+	switch {
+	case p.Order.Files != nil:
+		return p.files(ctx)
+	case p.Order.SQL != nil:
+		return p.sql(ctx)
+	default:
+		return run.Refuse(reasonRunFailed, "the order names neither files nor sql")
+	}
+}
+
+func (p *pull) report() run.Report {
+	report := run.Report{Read: p.read, Rejected: p.rejected.total, Message: p.note}
+	if p.out != nil {
+		report.Published = p.out.published.Load()
+	}
+	for _, rejection := range p.rejected.reasons {
+		report.Rejections = append(report.Rejections, *rejection)
+	}
+	slices.SortFunc(report.Rejections, func(a, b run.Rejection) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+	})
+	report.Rejections = report.Rejections[:min(len(report.Rejections), maxRejections)]
+	return report
+}
+
+// take maps one record and publishes what comes of it. where names the file or query for people.
+func (p *pull) take(where string) taker {
+	return func(ctx context.Context, r record) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.read++
+		where := fmt.Sprintf("%s, record %d", where, r.number)
+		if r.fault != nil {
+			return p.refuse(where, *r.fault, r.raw)
+		}
+		events, fault := p.mapping.apply(r.value)
+		if fault != nil {
+			return p.refuse(where, *fault, r.raw)
+		}
+		if len(events) == 0 {
+			p.skipped++
+			return nil
+		}
+		for i, object := range events {
+			if err := p.event(where, r, i, object); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func (p *pull) event(where string, r record, index int, object map[string]any) error {
+	body, fault := encode(object, func(kind string) string { return r.id(kind, index) })
+	if fault != nil {
+		return p.refuse(where, *fault, r.raw)
+	}
+	if rejection := checkEvent(body, p.Order.Source, p.Order.Party, p.Now()); rejection != nil {
+		return p.refuse(where, faultOf(rejection.Stage, rejection.Reason, rejection.Message), rejection.Original)
+	}
+	p.usable++
+	if err := p.release(); err != nil {
+		return err
+	}
+	return p.out.event(body)
+}
+
+func faultOf(stage, reason, message string) fault {
+	return fault{stage: stage, reason: reason, message: message}
+}
+
+func (p *pull) refuse(where string, f fault, original string) error {
+	p.rejected.add(where, f.reason, f.message)
+	f.message = where + ": " + f.message
+	if p.released {
+		return p.out.quarantine(f.stage, f.reason, f.message, original)
+	}
+	p.held = append(p.held, heldFault{f, original})
+	if p.heldBytes += len(original); len(p.held) >= maxHeld || p.heldBytes >= maxHeldBytes {
+		return p.release()
+	}
+	return nil
+}
+
+// release sends what was held back.
+func (p *pull) release() error {
+	if p.released {
+		return nil
+	}
+	p.released = true
+	for _, h := range p.held {
+		if err := p.out.quarantine(h.stage, h.reason, h.message, h.original); err != nil {
+			return err
+		}
+	}
+	p.held = nil
+	return nil
+}
+
+// hopeless says that records were read and none could be used: then a person has to change something, and nothing counts
+// as read.
+func (p *pull) hopeless() bool {
+	return p.usable == 0 && p.skipped == 0 && p.rejected.total > 0
+}
+
+func (p *pull) refuseAll() error {
+	return run.Refuse(reasonMappingInvalid, "none of %d records became an event; the first: %s. Correct spec.mapping (or the format); then everything is read again",
+		p.read, p.rejected.first)
+}
+
+// settle returns when everything that was taken is acknowledged.
+func (p *pull) settle(ctx context.Context) error {
+	if err := p.release(); err != nil {
+		return err
+	}
+	return p.out.drain(ctx)
+}
