@@ -48,9 +48,10 @@ const (
 	clockSlack = time.Hour
 )
 
-// load reads the ids of the window, 16 bytes for each.
+// load reads the ids of two windows, 16 bytes for each: an event may have lain in the stream for one, and is compared
+// with those of the one before.
 func (d *deduplicator) load(ctx context.Context) error {
-	since := fmt.Sprintf(" FROM message_ids WHERE received >= toDateTime(%d, 'UTC')", max(0, d.clock().Add(-d.window-clockSlack).Unix()))
+	since := fmt.Sprintf(" FROM message_ids WHERE received >= toDateTime(%d, 'UTC')", max(0, d.clock().Add(-2*d.window-clockSlack).Unix()))
 	var rows uint64
 	if err := d.conn.QueryRow(ctx, "SELECT count()"+since).Scan(&rows); err != nil {
 		return fmt.Errorf("counting message ids: %w", err)

@@ -58,7 +58,8 @@ type Config struct {
 	JetStream jetstream.JetStream // with the stream made
 	// Rules are the Platform's rules of identity now. It is called before each batch; a change holds from the next one.
 	Rules func() []identity.Rule
-	// Window in which a messageId is stored once. Default 7 days, the stream's default retention.
+	// Window in which a messageId is stored once. Default 7 days, the stream's default retention; at most 14, for the ids
+	// are kept for 30 and an event may lie in the stream for as long as the window.
 	Window time.Duration
 	Logger *slog.Logger
 	Clock  func() time.Time // default time.Now
@@ -72,6 +73,7 @@ type Config struct {
 // Defaults of Config.
 const (
 	defaultWindow    = 7 * 24 * time.Hour
+	longestWindow    = 14 * 24 * time.Hour
 	defaultMaxEvents = 50_000
 	defaultMaxBytes  = 32 << 20
 	defaultLinger    = 250 * time.Millisecond
@@ -82,6 +84,7 @@ func New(config Config) *Ingest {
 	if config.Window <= 0 {
 		config.Window = defaultWindow
 	}
+	config.Window = min(config.Window, longestWindow)
 	if config.MaxEvents <= 0 {
 		config.MaxEvents = defaultMaxEvents
 	}
@@ -198,10 +201,10 @@ type Stats struct {
 	Duplicates  uint64 // events whose messageId was stored before
 	Quarantined uint64
 	Batches     uint64
-	Failures    uint64 // interruptions
+	Failures    uint64 // interruptions and failed tries
 	Done        uint64 // place in the stream up to which all is stored
 	Lag         uint64 // messages that are not
-	// LastError is the latest interruption, empty when a batch was stored since.
+	// LastError is the latest interruption or failed try, empty when a batch was stored since.
 	LastError string
 }
 

@@ -20,7 +20,7 @@ import (
 
 // config cuts a batch at each message, so that runs can be compared row by row.
 func config(conn driver.Conn, js jetstream.JetStream) Config {
-	return Config{Conn: conn, JetStream: js, Rules: rules, MaxEvents: 1, Linger: time.Millisecond, Window: 30 * 24 * time.Hour}
+	return Config{Conn: conn, JetStream: js, Rules: rules, MaxEvents: 1, Linger: time.Millisecond, Window: 14 * 24 * time.Hour}
 }
 
 // smooth stores the story without any failure.

@@ -18,8 +18,8 @@ import (
 	"kohort.dev/kohort/internal/warehouse/warehousetest"
 )
 
-// The store is killed again and again while events come in, engines die now and then too, and in the end each event is
-// stored once.
+// The store is killed again and again while events come in, engines end now and then too, a second engine that cuts other
+// batches believes all the time to lead, and in the end each event is stored once.
 func TestStoreKilledUnderLoad(t *testing.T) {
 	const messages, perMessage, kills = 300, 40, 6
 	w := storetest.StartWarehouse(t, storewarehouse.Config{})
@@ -32,6 +32,10 @@ func TestStoreKilledUnderLoad(t *testing.T) {
 		return i, start(t, i)
 	}
 	i, stop := ingest()
+	c := config(conn, js)
+	c.MaxEvents, c.Linger = 150, 20*time.Millisecond
+	rival := New(c)
+	start(t, rival)
 
 	random := rand.New(rand.NewPCG(1, 2))
 	published := make(chan struct{})
@@ -66,6 +70,7 @@ func TestStoreKilledUnderLoad(t *testing.T) {
 	}
 	<-published
 	await(t, i, messages)
+	await(t, rival, messages)
 	got := texts(t, conn, `SELECT concat(toString(count()), ' ', toString(uniqExact(message_id)), ' ', toString(uniqExact(user_id))) FROM events`)
 	n := messages * perMessage
 	if diff := cmp.Diff([]string{fmt.Sprintf("%d %d 97", n, n)}, got); diff != "" {

@@ -197,7 +197,7 @@ func (w *writer) insert(ctx context.Context, p plan, t table) error {
 	if t.once {
 		token = fmt.Sprintf("%s-%d-%d", t.name, p.first, p.last)
 	}
-	return warehouse.Retry(ctx, func() error {
+	return w.retry(ctx, func() error {
 		if err := w.stillMine(ctx, p); err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func newWriter(ctx context.Context, i *Ingest, log ledger, at position) (*writer
 		Ingest: i, conn: i.config.Conn, log: log, next: at.next,
 		dedup: deduplicator{conn: i.config.Conn, window: i.config.Window, clock: i.config.Clock},
 	}
-	err := warehouse.Retry(ctx, func() (err error) {
+	err := w.retry(ctx, func() (err error) {
 		if err := log.trim(ctx, at.done); err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	received := len(b.Events)
 	var hashes []messageHash
 	var changes identity.Changes
-	err = warehouse.Retry(ctx, func() (err error) {
+	err = w.retry(ctx, func() (err error) {
 		events, kept, err := w.dedup.unique(ctx, b.Events, p.first)
 		if err != nil {
 			return err
@@ -189,6 +189,17 @@ func (w *writer) insertAll(ctx context.Context, p plan, lanes [2][]table) error 
 		})
 	}
 	return group.Wait()
+}
+
+// retry is warehouse.Retry that shows in the metrics: the store may be away for long.
+func (w *writer) retry(ctx context.Context, do func() error) error {
+	return warehouse.Retry(ctx, func() error {
+		err := do()
+		if warehouse.IsRetryable(err) {
+			w.metrics.failed(err)
+		}
+		return err
+	})
 }
 
 // count tells the metrics of a batch that is stored.

@@ -48,7 +48,10 @@ func Insert(ctx context.Context, conn driver.Conn, table, token string, columns 
 		// A table with a deduplication window takes equal rows for a repetition unless a token tells them apart.
 		token = rand.Text()
 	}
-	settings := clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token}
+	// Rows of many days must not be refused: nobody could ever store them.
+	settings := clickhouse.Settings{
+		"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token, "max_partitions_per_insert_block": 0,
+	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(settings), clickhouse.WithColumnNamesAndTypes(types))
 	batch, err := conn.PrepareBatch(ctx, fmt.Sprintf("INSERT INTO %s (%s)", table, strings.Join(names, ", ")))
 	if err != nil {

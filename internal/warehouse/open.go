@@ -27,8 +27,10 @@ const (
 	// redialWait bounds how long one request waits while the store refuses connections: the embedded store is back
 	// 0.3 to 0.5 s after it was killed.
 	redialWait = 10 * time.Second
-	// maxConnections of one process to the store.
-	maxConnections = 16
+	// maxConnections of one process to the store, and those kept when idle: each keeps a buffer as large as the largest
+	// insert that it carried.
+	maxConnections     = 16
+	maxIdleConnections = 4
 )
 
 // Open reaches the warehouse at rawURL (http://host:port) with the user and password in the files username and password
@@ -82,7 +84,7 @@ func dial(host, credentialsDir, database string) (driver.Conn, error) {
 		DialContext:     patientDial,
 		DialTimeout:     redialWait + 5*time.Second,
 		MaxOpenConns:    maxConnections,
-		MaxIdleConns:    maxConnections,
+		MaxIdleConns:    maxIdleConnections,
 		ConnMaxLifetime: 10 * time.Minute,
 		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) {
 			if credentialsDir == "" {
