@@ -76,6 +76,9 @@ func (a *audience) revision(ctx context.Context) (uint64, error) {
 	return revision, nil
 }
 
+// everything is a condition that bounds nothing.
+const everything = "1"
+
 // payloadSQL gives whose, id and payload, and with content also the identifiers and traits, of the profiles that the
 // query ids gives. raw is a condition on the ordinals that rows were written with, which bounds what is read.
 //
@@ -83,30 +86,34 @@ func (a *audience) revision(ctx context.Context) (uint64, error) {
 // identifiers count once, and of a trait the latest value by event time counts. Neither needs FINAL for that. Hashes of
 // sorted hashes do not depend on the order in which rows are read.
 func (a *audience) payloadSQL(ids, raw string, content bool) string {
+	only := ""
+	if raw == everything {
+		only = "WHERE whose IN (SELECT whose FROM (" + ids + "))"
+	}
 	resolved := func(columns, table, condition string) string {
 		return fmt.Sprintf(`(SELECT ifNull(o.survivor, r.profile) AS whose, %s
     FROM (SELECT * FROM %s WHERE %s) AS r
     LEFT JOIN (SELECT profile, toNullable(survivor) AS survivor FROM profile_overrides FINAL) AS o ON o.profile = r.profile
-    WHERE whose IN (SELECT whose FROM (%s)))`, columns, table, condition, ids)
+    %s)`, columns, table, condition, only)
 	}
 	identifierFilter, lists := raw, [2]string{}
 	if len(a.types) > 0 {
 		identifierFilter += " AND type IN @types"
 	}
 	if content {
-		lists = [2]string{", groupUniqArray((type, value)) AS list", ", groupArray((name, latest)) AS list"}
+		lists = [2]string{", groupUniqArray((toString(type), value)) AS list", ", groupArray((toString(name), latest)) AS list"}
 	}
 	columns, hash := "", "sipHash64(@salt, i.hash)"
 	joins := fmt.Sprintf(`
 LEFT JOIN (SELECT whose, sipHash64(arraySort(groupUniqArray(sipHash64(type, value)))) AS hash%s
-  FROM %s GROUP BY whose) AS i ON i.whose = p.whose`, lists[0], resolved("toString(r.type) AS type, r.value AS value", "profile_identifiers", identifierFilter))
+  FROM %s GROUP BY whose) AS i ON i.whose = p.whose`, lists[0], resolved("r.type AS type, r.value AS value", "profile_identifiers", identifierFilter))
 	if len(a.traits) > 0 {
 		hash = "sipHash64(@salt, i.hash, t.hash)"
 		joins += fmt.Sprintf(`
 LEFT JOIN (SELECT whose, sipHash64(arraySort(groupArray(sipHash64(name, latest)))) AS hash%s
-  FROM (SELECT whose, name, argMax(value, (occurred, value)) AS latest FROM %s GROUP BY whose, name)
+  FROM (SELECT whose, name, argMax(value, (occurred, cityHash64(value))) AS latest FROM %s GROUP BY whose, name)
   WHERE latest != 'null' GROUP BY whose) AS t ON t.whose = p.whose`, lists[1],
-			resolved("toString(r.name) AS name, r.value AS value, r.occurred AS occurred", "traits", raw+" AND name IN @traits"))
+			resolved("r.name AS name, r.value AS value, r.occurred AS occurred", "traits", raw+" AND name IN @traits"))
 	}
 	if content {
 		columns = ", i.list AS identifiers"
@@ -161,7 +168,7 @@ type wanted struct {
 func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error] {
 	ids := idsSQL + "profile IN (" + membersSQL + ") AND " + in.condition("toString(id)")
 	return func(yield func(wanted, error) bool) {
-		rows, err := a.conn.Query(ctx, a.payloadSQL(ids, "1", false), a.args()...)
+		rows, err := a.conn.Query(ctx, a.payloadSQL(ids, everything, false), a.args()...)
 		if err != nil {
 			yield(wanted{}, fmt.Errorf("reading the members of audience %s: %w", a.name, err))
 			return

@@ -8,9 +8,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// chunkRows is how many customers are read in full at once: four pages. Fewer would ask the warehouse more often, more
+// chunkPages is how many pages of customers are read in full at once. Fewer would ask the warehouse more often, more
 // would leave more rows pending when the run is killed.
-const chunkRows = 4 * pageRows
+const chunkPages = 4
 
 // deliverPending sends the members that an earlier run left pending.
 func (s *session) deliverPending(ctx context.Context) error {
@@ -18,7 +18,7 @@ func (s *session) deliverPending(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(ids, chunkRows) {
+	for chunk := range slices.Chunk(ids, chunkPages*s.PageRows) {
 		if s.sender.gaveUp != nil {
 			return nil // the difference counts them
 		}
@@ -54,7 +54,7 @@ func (s *session) deliverDifference(ctx context.Context, part span) error {
 	}
 	// In the order in which the warehouse has them, so that a chunk is read from few places.
 	slices.SortFunc(changed, func(x, y wanted) int { return cmp.Compare(x.profile, y.profile) })
-	for chunk := range slices.Chunk(changed, chunkRows) {
+	for chunk := range slices.Chunk(changed, chunkPages*s.PageRows) {
 		profiles := make([]uint64, 0, len(chunk))
 		for _, w := range chunk {
 			if !s.given[w.id] {

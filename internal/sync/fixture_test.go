@@ -76,16 +76,29 @@ func (w *world) know(people ...person) {
 			ofTrait, names, contents = append(ofTrait, p.profile), append(names, name), append(contents, content)
 		}
 	}
-	at := start.Add(time.Duration(v) * time.Second)
-	w.insert("profiles", column("profile", "UInt64", profiles), column("id", "UUID", ids), column("rank", "UInt32", repeated(uint32(0), len(ids))),
-		column("created", "DateTime64(3, 'UTC')", repeated(start, len(ids))), column("version", "UInt64", repeated(v, len(ids))))
+	w.name(profiles, ids)
 	for _, table := range []string{"profile_identifiers", "identities"} {
 		w.insert(table, column("profile", "UInt64", ofIdentifier), column("type", "String", types), column("value", "String", values),
 			column("since", "DateTime64(3, 'UTC')", repeated(start, len(types))), column("version", "UInt64", repeated(v, len(types))))
 	}
-	w.insert("traits", column("profile", "UInt64", ofTrait), column("name", "String", names), column("value", "String", contents),
-		column("source", "String", repeated("web", len(names))), column("party", "String", repeated("First", len(names))),
-		column("occurred", "DateTime64(3, 'UTC')", repeated(at, len(names))))
+	w.describe(ofTrait, names, contents)
+}
+
+// name writes the public ids of profiles.
+func (w *world) name(profiles []uint64, ids []uuid.UUID) {
+	w.t.Helper()
+	v, n := w.next(), len(ids)
+	w.insert("profiles", column("profile", "UInt64", profiles), column("id", "UUID", ids), column("rank", "UInt32", repeated(uint32(0), n)),
+		column("created", "DateTime64(3, 'UTC')", repeated(start, n)), column("version", "UInt64", repeated(v, n)))
+}
+
+// describe writes traits, each later than all before.
+func (w *world) describe(profiles []uint64, names, values []string) {
+	w.t.Helper()
+	at, n := start.Add(time.Duration(w.next())*time.Second), len(names)
+	w.insert("traits", column("profile", "UInt64", profiles), column("name", "String", names), column("value", "String", values),
+		column("source", "String", repeated("web", n)), column("party", "String", repeated("First", n)),
+		column("occurred", "DateTime64(3, 'UTC')", repeated(at, n)))
 }
 
 // merge sends a profile into another.
@@ -96,8 +109,16 @@ func (w *world) merge(from, into uint64) {
 }
 
 // enter and leave change who is a member; evaluate says that the audience was evaluated.
-func (w *world) enter(audience string, profiles ...uint64) { w.t.Helper(); w.membership(audience, 0, profiles) }
-func (w *world) leave(audience string, profiles ...uint64) { w.t.Helper(); w.membership(audience, 1, profiles) }
+func (w *world) enter(audience string, profiles ...uint64) {
+	w.t.Helper()
+	w.membership(audience, 0, profiles)
+	w.evaluate(audience)
+}
+func (w *world) leave(audience string, profiles ...uint64) {
+	w.t.Helper()
+	w.membership(audience, 1, profiles)
+	w.evaluate(audience)
+}
 
 func (w *world) membership(audience string, deleted uint8, profiles []uint64) {
 	w.t.Helper()
@@ -105,7 +126,6 @@ func (w *world) membership(audience string, deleted uint8, profiles []uint64) {
 	w.insert("memberships", column("audience", "String", repeated(audience, n)), column("profile", "UInt64", profiles),
 		column("since", "DateTime64(3, 'UTC')", repeated(start, n)), column("revision", "UInt64", repeated(v, n)),
 		column("deleted", "UInt8", repeated(deleted, n)))
-	w.evaluate(audience)
 }
 
 func (w *world) evaluate(audience string) {
@@ -261,7 +281,7 @@ func config(t testing.TB, conn driver.Conn, o run.SyncOrder) Config {
 	}
 	t.Cleanup(func() { _ = hook.Close() })
 	c := DefaultConfig()
-	c.Warehouse, c.Order, c.Destination, c.Host, c.Log = conn, o, hook, "pod-1", slog.New(slog.DiscardHandler)
+	c.Warehouse, c.Order, c.Destination, c.Host, c.Log = conn, o, hook, "pod-1", quiet()
 	c.Policy.First, c.Policy.Longest, c.Evaluation = time.Microsecond, time.Microsecond, 0
 	return c
 }
@@ -275,3 +295,5 @@ func mustRun(t testing.TB, c Config) run.Report {
 	}
 	return report
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

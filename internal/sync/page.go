@@ -12,8 +12,8 @@ import (
 
 // The limits of a page: what is sent at once, and recorded at once.
 const (
-	// pageRows is the contract with webhooks (docs/destinations.md).
-	pageRows = 500
+	// maxPageRows is the contract with webhooks (docs/destinations.md).
+	maxPageRows = 500
 	// pageBytes keeps a page below the request limits of common servers, with room for what JSON adds.
 	pageBytes = 2 << 20
 )
@@ -76,13 +76,14 @@ func (t *task) size() int {
 	return size
 }
 
-// pages cuts tasks, in their order, into pages within the limits. A task larger than a page has a page of its own.
-func pages(tasks []task) [][]task {
+// pages cuts tasks, in their order, into pages of at most so many rows and pageBytes. A task larger than that has a page
+// of its own.
+func pages(tasks []task, rows int) [][]task {
 	var all [][]task
 	start, bytes := 0, 0
 	for i := range tasks {
 		size := tasks[i].size()
-		if i > start && (i-start == pageRows || bytes+size > pageBytes) {
+		if i > start && (i-start == rows || bytes+size > pageBytes) {
 			all = append(all, tasks[start:i])
 			start, bytes = i, 0
 		}

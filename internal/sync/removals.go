@@ -3,18 +3,15 @@ package sync
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/uuid"
 )
 
-const (
-	// removalChunk leaves room in a page for the rows that take the place of removed ones.
-	removalChunk = pageRows / 2
-	// ownerBytes bounds the text of one question for the owners of identifiers; the store takes queries of 256 KiB.
-	ownerBytes = 64 << 10
-)
+// ownerBytes bounds the text of one question for the owners of identifiers; the store takes queries of 256 KiB.
+const ownerBytes = 64 << 10
 
 // removeLeavers takes out the rows in a span whose customers are no members, those first that an earlier run could not.
 func (s *session) removeLeavers(ctx context.Context, part span) error {
@@ -22,7 +19,8 @@ func (s *session) removeLeavers(ctx context.Context, part span) error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(ids, removalChunk) {
+	// Half a page leaves room for the rows that take the place of removed ones.
+	for chunk := range slices.Chunk(ids, s.PageRows/2) {
 		if err := s.removeChunk(ctx, chunk); err != nil {
 			return err
 		}
@@ -36,7 +34,7 @@ func (s *session) removeAll(ctx context.Context, part span) error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(ids, pageRows) {
+	for chunk := range slices.Chunk(ids, s.PageRows) {
 		rows, err := s.state.load(ctx, chunk)
 		if err != nil {
 			return err
@@ -115,8 +113,9 @@ func (s *session) replace(ctx context.Context, leaving []*heldRow) ([]task, erro
 	sent := map[uuid.UUID]bool{}
 	for _, row := range leaving {
 		names := row.identifiers
-		for kind, values := range row.identifiers {
-			for _, value := range values {
+		// In a fixed order: the same rows make the same page when they are sent again.
+		for _, kind := range slices.Sorted(maps.Keys(row.identifiers)) {
+			for _, value := range row.identifiers[kind] {
 				heir := heirs[owners[identifier{kind, value}]]
 				if heir == nil || !heir.identifiers.has(kind, value) {
 					continue
@@ -201,7 +200,7 @@ func (s *session) heirs(ctx context.Context, owners map[identifier]uint64) (map[
 	slices.Sort(profiles)
 	heirs := map[uint64]*member{}
 	rows := map[uuid.UUID]*heldRow{}
-	for chunk := range slices.Chunk(slices.Compact(profiles), chunkRows) {
+	for chunk := range slices.Chunk(slices.Compact(profiles), chunkPages*s.PageRows) {
 		members, err := s.audience.load(ctx, chunk, true)
 		if err != nil {
 			return nil, nil, err
@@ -215,9 +214,7 @@ func (s *session) heirs(ctx context.Context, owners map[identifier]uint64) (map[
 		if err != nil {
 			return nil, nil, err
 		}
-		for id, row := range held {
-			rows[id] = row
-		}
+		maps.Copy(rows, held)
 	}
 	return heirs, rows, nil
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Log    *slog.Logger
 	Clock  Clock
 	Policy Policy
+	// PageRows is how many rows are sent, and recorded, at once: 2 to 500.
+	PageRows int
 	// Hold is how long a permission to send lasts; longer than a request may take. See claim.
 	Hold time.Duration
 	// Evaluation is how long to wait for the audience's first evaluation: an Audience and its Sync are often made at once.
@@ -32,7 +34,10 @@ type Config struct {
 
 // DefaultConfig gives the parts of a Config that are the same for every run.
 func DefaultConfig() Config {
-	return Config{Clock: SystemClock(), Policy: DefaultPolicy(), Hold: destination.RequestTimeout + 10*time.Second, Evaluation: time.Minute}
+	return Config{
+		Clock: SystemClock(), Policy: DefaultPolicy(), PageRows: maxPageRows,
+		Hold: destination.RequestTimeout + 10*time.Second, Evaluation: time.Minute,
+	}
 }
 
 // ModeMirror : the destination holds exactly the members.
@@ -56,6 +61,9 @@ func Run(ctx context.Context, config Config) (run.Report, error) {
 	order := config.Order
 	if err := validate(order); err != nil {
 		return run.Report{}, err
+	}
+	if config.PageRows < 2 || config.PageRows > maxPageRows {
+		return run.Report{}, fmt.Errorf("a page of %d rows: 2 to %d are possible", config.PageRows, maxPageRows)
 	}
 	s := &session{
 		Config: config,
@@ -222,7 +230,7 @@ func (s *session) deliver(ctx context.Context, tasks []task) error {
 	if err := s.state.save(ctx, intents); err != nil {
 		return err
 	}
-	for _, page := range pages(tasks) {
+	for _, page := range pages(tasks, s.PageRows) {
 		outcomes := make([]outcome, len(page))
 		failure := s.sender.send(ctx, page, outcomes)
 		if s.sender.hopeless {

@@ -1,7 +1,11 @@
 package sync
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,10 +48,11 @@ func TestMirrorFollowsTheAudience(t *testing.T) {
 
 	w.leave("vip", 1, 2, 3)
 	w.enter("vip", 1101, 1102)
+	revision := int64(w.version)
 	ada.traits = map[string]string{"plan": `"pro"`}
 	w.know(ada)
 	report = mustRun(t, c)
-	if diff := cmp.Diff(run.Report{Added: 2, Updated: 1, Removed: 3, Members: 1099, Revision: int64(w.version) - 1}, report); diff != "" {
+	if diff := cmp.Diff(run.Report{Added: 2, Updated: 1, Removed: 3, Members: 1099, Revision: revision}, report); diff != "" {
 		t.Errorf("run after changes (-want +got):\n%s", diff)
 	}
 	if r.rows != 6 || len(r.held()) != 1099 {
@@ -68,5 +73,253 @@ func TestMirrorFollowsTheAudience(t *testing.T) {
 	r.reset()
 	if report = mustRun(t, c); r.requests != 0 || report.Removed != 0 {
 		t.Errorf("a second drain sent %d requests, report %+v", r.requests, report)
+	}
+}
+
+// failure gives the reason and the message that a run ended with.
+func failure(t *testing.T, c Config) (run.Report, run.Failure) {
+	t.Helper()
+	report, err := Run(context.Background(), c)
+	var failed *run.Failure
+	if !errors.As(err, &failed) {
+		t.Fatalf("the run ended with %v, want a failure with a reason", err)
+	}
+	return report, *failed
+}
+
+func TestRejectedRowsAreRememberedAndCounted(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, h := newWorld(t, conn), newHostile(t)
+	all := people(1, 10)
+	all[3].traits["plan"] = bad
+	w.know(all...)
+	w.enter("vip", ordinals(all)...)
+	c := config(t, conn, order("vip", h.URL))
+	report := mustRun(t, c)
+	want := []run.Rejection{{Reason: "BadTariff", Count: 1, Example: "no good: …"}}
+	if diff := cmp.Diff(want, report.Rejections); diff != "" || report.Added != 9 || report.Members != 9 || report.Rejected != 1 {
+		t.Errorf("report %+v, rejections (-want +got):\n%s", report, diff)
+	}
+	h.reset()
+	report = mustRun(t, c)
+	if h.requests > 0 || report.Rejected != 1 || report.Members != 9 {
+		t.Errorf("the refused row was sent again or forgotten: %d requests, report %+v", h.requests, report)
+	}
+	all[3].traits["plan"] = `"pro"`
+	w.know(all[3])
+	if report = mustRun(t, c); report.Added != 1 || report.Rejected != 0 || h.rows != 1 {
+		t.Errorf("the row with a new payload: %d rows sent, report %+v", h.rows, report)
+	}
+	all[4].traits["plan"] = bad
+	w.know(all[4])
+	if report = mustRun(t, c); report.Rejected != 1 || report.Members != 10 || len(h.held()) != 10 {
+		t.Errorf("a refused change leaves what was held: report %+v, the receiver holds %d", report, len(h.held()))
+	}
+	w.leave("vip", all[4].profile)
+	if report = mustRun(t, c); report.Removed != 1 || report.Rejected != 0 || len(h.held()) != 9 {
+		t.Errorf("a member whose change was refused leaves: report %+v, the receiver holds %d", report, len(h.held()))
+	}
+}
+
+func TestDestinationThatIsAway(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 700)
+	w.know(all...)
+	w.enter("vip", ordinals(all)...)
+	c := config(t, conn, order("vip", r.URL))
+	c.PageRows, c.Policy.Patience = 100, 0
+	r.before = func(n int, _ body) (int, string) {
+		if n > 2 {
+			return http.StatusServiceUnavailable, ""
+		}
+		return 0, ""
+	}
+	report, failed := failure(t, c)
+	if failed.Reason != destination.ReasonUnreachable || failed.Fatal || !strings.Contains(failed.Error(), "500 rows are pending") {
+		t.Errorf("failure %q (fatal %v): %v", failed.Reason, failed.Fatal, failed.Err)
+	}
+	if report.Added != 200 || report.Pending != 500 {
+		t.Errorf("report %+v, want 200 added and 500 pending", report)
+	}
+	r.before = nil
+	r.reset()
+	if report = mustRun(t, c); report.Added != 500 || r.rows != 500 || report.Members != 700 {
+		t.Errorf("the next run sent %d rows and reports %+v, want the 500 that were left", r.rows, report)
+	}
+
+	w.leave("vip", 1, 2, 3)
+	w.enter("vip", 3)
+	r.before = func(int, body) (int, string) { return http.StatusUnauthorized, "" }
+	report, failed = failure(t, c)
+	if !failed.Fatal || failed.Reason != destination.ReasonUnreachable || report.Pending != 2 || !strings.Contains(failed.Error(), "tokenSecretRef") {
+		t.Errorf("a refused token: fatal %v, %q, %v, report %+v", failed.Fatal, failed.Reason, failed.Err, report)
+	}
+}
+
+// Pending rows are the first to be tried, and a member who left before that is taken out, for it may have arrived.
+func TestPendingRowsComeFirst(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 30)
+	w.know(all...)
+	w.enter("vip", ordinals(all[:10])...)
+	c := config(t, conn, order("vip", r.URL))
+	c.PageRows, c.Policy.Patience = 10, 0
+	r.after = func(int, body) int { return http.StatusBadGateway } // they arrived, and nobody knows
+	if report, _ := failure(t, c); report.Pending != 10 {
+		t.Fatalf("report %+v, want 10 pending", report)
+	}
+	r.after = nil
+	r.reset()
+	w.leave("vip", 4)
+	w.enter("vip", ordinals(all[10:])...)
+	report := mustRun(t, c)
+	if report.Added != 29 || report.Removed != 1 || len(r.held()) != 29 {
+		t.Errorf("report %+v, the receiver holds %d; want 29 added, 1 removed", report, len(r.held()))
+	}
+	for i, o := range r.log {
+		first := i < 10
+		if n := profileOf(all, o.ID); (n <= 10) != first {
+			t.Fatalf("operation %d is about customer %d: the ten pending ones come first", i, n)
+		}
+	}
+}
+
+func profileOf(all []person, id string) uint64 {
+	for _, p := range all {
+		if p.id.String() == id {
+			return p.profile
+		}
+	}
+	return 0
+}
+
+func TestMergedProfileIsReplacedInOneRequest(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 600)
+	w.know(all...)
+	w.enter("vip", ordinals(all[:500])...)
+	c := config(t, conn, order("vip", r.URL))
+	mustRun(t, c)
+	r.reset()
+
+	w.merge(7, 600) // 600 is new to the audience, through 7
+	w.leave("vip", 8)
+	report := mustRun(t, c)
+	if report.Added != 1 || report.Removed != 2 || r.requests != 1 {
+		t.Fatalf("report %+v in %d requests; want one that removes two and adds one", report, r.requests)
+	}
+	last := r.log[2]
+	if last.Op != destination.OpUpsert || last.ID != all[599].id.String() {
+		t.Errorf("the last operation is %+v, want the addition of the merged profile", last)
+	}
+	want := map[string][]string{"email": {"p600@example.com", "p7@example.com"}, "userId": {"u600", "u7"}}
+	if diff := cmp.Diff(want, last.Identifiers); diff != "" {
+		t.Errorf("its identifiers (-want +got):\n%s", diff)
+	}
+
+	// 9 is merged into 10, and the destination takes the change of 10 but not yet the removal of 9.
+	w.merge(9, 10)
+	c.Policy.Tries = 1
+	r.before = func(_ int, b body) (int, string) {
+		if b.Operations[0].Op == destination.OpRemove {
+			return http.StatusBadGateway, ""
+		}
+		return 0, ""
+	}
+	if report, failed := failure(t, c); report.Updated != 1 || report.Pending != 1 || failed.Reason != reasonRunFailed {
+		t.Fatalf("report %+v, %v; want one change and one row pending", report, failed.Err)
+	}
+	r.before = nil
+	r.reset()
+	report = mustRun(t, c)
+	want = map[string][]string{}
+	if diff := cmp.Diff(want, r.log[0].Identifiers); report.Removed != 1 || len(r.log) != 1 || diff != "" {
+		t.Errorf("report %+v; the removal names what the destination now holds under another id (-want +got):\n%s", report, diff)
+	}
+}
+
+func TestDrainThatIsRefusedFails(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	w.know(people(1, 3)...)
+	w.enter("vip", 1, 2, 3)
+	c := config(t, conn, order("vip", r.URL))
+	mustRun(t, c)
+	r.reject = func(o destination.Operation) string {
+		if o.ID == someone(2).id.String() {
+			return "Locked"
+		}
+		return ""
+	}
+	c.Order.Drain = true
+	report, failed := failure(t, c)
+	if failed.Reason != reasonRowsRejected || report.Removed != 2 || report.Rejected != 1 || report.Members != 1 {
+		t.Errorf("reason %q, report %+v: a drain must not say that everybody is out", failed.Reason, report)
+	}
+	r.reject = nil
+	if report := mustRun(t, c); report.Removed != 1 || report.Members != 0 || len(r.held()) != 0 {
+		t.Errorf("report %+v: a drain asks again for what was refused", report)
+	}
+}
+
+func TestOrdersThatCannotRun(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	w.know(people(1, 2)...)
+	w.enter("vip", 1, 2)
+	good := config(t, conn, order("vip", r.URL))
+	mustRun(t, good)
+	for _, c := range []struct {
+		why, reason string
+		change      func(*Config)
+	}{
+		{"an audience that was never evaluated has no members yet, and to mirror that would empty the destination", reasonEvaluationFailed,
+			func(c *Config) { c.Order.Audience = "unknown" }},
+		{"a mode of a later release is not taken for Mirror", reasonInvalidSpec, func(c *Config) { c.Order.Mode = "Append" }},
+		{"an order without a Sync has no state of its own", reasonInvalidSpec, func(c *Config) { c.Order.Sync = "" }},
+		{"a member without an id would be left out in silence", reasonPlatformNotReady, func(*Config) { w.enter("vip", 99) }},
+	} {
+		bad := good
+		c.change(&bad)
+		r.reset()
+		if _, failed := failure(t, bad); failed.Reason != c.reason || r.requests > 0 {
+			t.Errorf("%s: reason %q (%v) after %d requests, want %q", c.why, failed.Reason, failed.Err, r.requests, c.reason)
+		}
+	}
+}
+
+// Another mapping, or another place, makes other rows: everybody is sent again.
+func TestChangedOrderSendsEverybodyAgain(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r, moved := newWorld(t, conn), newReceiver(t), newReceiver(t)
+	w.know(people(1, 5)...)
+	w.enter("vip", 1, 2, 3, 4, 5)
+	o := order("vip", r.URL)
+	mustRun(t, config(t, conn, o))
+	o.Traits = map[string]string{"tariff": "plan", "visits": "visits", "nothing": "unknown"}
+	o.Identifiers = []string{"email"}
+	if report := mustRun(t, config(t, conn, o)); report.Updated != 5 {
+		t.Errorf("report %+v, want 5 changes", report)
+	}
+	got := r.held()[someone(2).id.String()]
+	want := destination.Operation{
+		Op: destination.OpUpsert, ID: got.ID, Identifiers: map[string][]string{"email": {"p2@example.com"}},
+		Traits: map[string]json.RawMessage{"tariff": []byte(`"free"`), "visits": []byte("2"), "nothing": []byte("null")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("a member (-want +got):\n%s", diff)
+	}
+	o.Webhook = &run.Webhook{URL: moved.URL}
+	if report := mustRun(t, config(t, conn, o)); report.Updated != 5 || len(moved.held()) != 5 {
+		t.Errorf("report %+v: a receiver at another address has %d of 5", report, len(moved.held()))
+	}
+	w.leave("vip", 2)
+	mustRun(t, config(t, conn, o))
+	last := moved.log[len(moved.log)-1]
+	if last.Op != destination.OpRemove || len(last.Identifiers["userId"]) != 1 {
+		t.Errorf("the removal %+v does not name the user id, which was sent before", last)
 	}
 }
