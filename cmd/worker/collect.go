@@ -56,7 +56,7 @@ func newCollectCommand() *cobra.Command {
 	flags.StringVar(&f.listen, "listen", ":8080", "address that takes events")
 	flags.StringVar(&f.healthListen, "health-listen", ":8081", "address of /healthz, /readyz and /metrics")
 	flags.IntVar(&f.trustedHops, "trusted-hops", 0, "proxies in front that append to X-Forwarded-For; 0: that header is not looked at")
-	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "connections at once")
+	flags.IntVar(&f.maxConnections, "max-connections", 4096, "connections at once; each costs about 16 KiB")
 	flags.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second, "time that connections are still taken after /readyz failed")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 15*time.Second, "time to finish requests under way")
 	return command
@@ -121,7 +121,7 @@ func (f *collectFlags) run(ctx context.Context, log *slog.Logger) error {
 	err = server.Serve(ctx, events, health)
 	stopFollowing()
 	background.Wait()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drainTimeout)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // requests are over: little waits
 	defer cancel()
 	publisher.Close(closing)
 	return err

@@ -16,8 +16,8 @@ import (
 )
 
 // maxReceiving is how many bytes of bodies may be in memory at once, so that many slow or large requests together
-// cannot exhaust it. Two hundred batches of the largest size, or thousands of usual ones.
-const maxReceiving = 100 << 20
+// cannot exhaust it: 131 batches of the largest size, or thousands of usual ones.
+const maxReceiving = 64 << 20
 
 // receiver reads bodies into buffers that are used again.
 type receiver struct {

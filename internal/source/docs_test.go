@@ -1,0 +1,58 @@
+package source
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"kohort.dev/kohort/api/v1alpha1"
+)
+
+// The page's manifests are there to be copied: every field must exist and every mapping must parse.
+func TestManifestsAndMappingsOfTheDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../docs/sources.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifests := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	types := map[string]bool{}
+	for _, manifest := range manifests {
+		var s v1alpha1.Source
+		if err := yaml.UnmarshalStrict([]byte(manifest[1]), &s); err != nil {
+			t.Errorf("%v in\n%s", err, manifest[1])
+			continue
+		}
+		types[s.Type()] = true
+		if s.Spec.Mapping != "" {
+			if _, err := compileMapping(s.Spec.Mapping); err != nil {
+				t.Errorf("Source %s: %v", s.Name, err)
+			}
+		}
+	}
+	if len(types) != 3 {
+		t.Errorf("the page shows manifests of %v; each of http, files and sql needs one", types)
+	}
+	recipes := regexp.MustCompile("(?m)^\\| [^|]+ \\| `(root(?:[^`])*)`").FindAllStringSubmatch(string(page), -1)
+	if len(recipes) < 8 {
+		t.Fatalf("found %d recipes", len(recipes))
+	}
+	row := map[string]any{"total": "1.5", "year": "n/a", "phone": "", "genres": "a|b", "id": "u1", "email": "a@example.com", "test": "yes"}
+	for _, recipe := range recipes {
+		text := strings.ReplaceAll(recipe[1], `\|`, "|")
+		row["at"] = "1260759144"
+		if strings.Contains(text, "ts_parse") {
+			row["at"] = "23.11.2026 15:24"
+		}
+		m, err := compileMapping(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if _, fault := m.apply(row); fault != nil {
+			t.Errorf("%s: %s", text, fault.message)
+		}
+	}
+}
