@@ -32,7 +32,7 @@ func execute() int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newSyncCommand())
+	root.AddCommand(newPullCommand(), newSyncCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		return exitCode(err)
 	}

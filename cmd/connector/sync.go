@@ -45,10 +45,8 @@ rejected, 1 when trying again may help, and 2 when somebody has to change someth
 	f.StringVar(&flags.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
 	f.StringVar(&flags.tokenFile, "token-file", "", "file with the token of a webhook destination; empty: none is sent")
 	f.StringVar(&flags.termination, "termination-log", run.TerminationPath, "file that the report is written to")
-	for _, name := range []string{"warehouse-url", "warehouse-credentials-dir"} {
-		if err := command.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag is defined above
-		}
+	if err := command.MarkFlagRequired("warehouse-url"); err != nil {
+		panic(err) // the flag is defined above
 	}
 	return command
 }
@@ -57,7 +55,7 @@ rejected, 1 when trying again may help, and 2 when somebody has to change someth
 func deliver(ctx context.Context, flags syncFlags) (report run.Report, err error) {
 	order, err := run.ReadOrder[run.SyncOrder]()
 	if err != nil {
-		return report, &run.Failure{Reason: destination.ReasonInvalidSpec, Fatal: true, Err: err}
+		return report, run.Refuse("RunFailed", "%w", err)
 	}
 	target, err := newDestination(order, flags)
 	if err != nil {

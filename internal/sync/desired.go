@@ -13,12 +13,15 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
+
+	"kohort.dev/kohort/internal/profile"
 )
 
 // membersSQL gives the surviving ordinals of the members.
-const membersSQL = `SELECT DISTINCT ifNull(o.survivor, m.profile) AS whose
-FROM (SELECT profile FROM memberships FINAL WHERE audience = @audience AND deleted = 0) AS m
-LEFT JOIN (SELECT profile, toNullable(survivor) AS survivor FROM profile_overrides FINAL) AS o ON o.profile = m.profile`
+func membersSQL() string {
+	return "SELECT DISTINCT " + profile.Root("m") + ` AS whose
+FROM (SELECT profile FROM memberships FINAL WHERE audience = @audience AND deleted = 0) AS m ` + profile.Join("m")
+}
 
 // idsSQL gives the public ids of the surviving ordinals that a condition selects.
 const idsSQL = `SELECT profile AS whose, id FROM profiles FINAL WHERE `
@@ -54,7 +57,7 @@ func (a *audience) args(more ...any) []any {
 // size counts the members, and those of them that have no public id: the engine writes both in one go, so that any are
 // a sign of damage.
 func (a *audience) size(ctx context.Context) (members, nameless uint64, err error) {
-	query := "SELECT count(), countIf(whose NOT IN (SELECT profile FROM profiles)) FROM (" + membersSQL + ")"
+	query := "SELECT count(), countIf(whose NOT IN (SELECT profile FROM profiles)) FROM (" + membersSQL() + ")"
 	err = ask(ctx, func(ctx context.Context) error {
 		return a.conn.QueryRow(ctx, query, a.args()...).Scan(&members, &nameless)
 	})
@@ -83,7 +86,7 @@ const everything = "1"
 // query ids gives. raw is a condition on the ordinals that rows were written with, which bounds what is read.
 //
 // Rows keep the ordinal that they were written with, so what belongs to a survivor may stand under several: equal
-// identifiers count once, and of a trait the latest value by event time counts. Neither needs FINAL for that. Hashes of
+// identifiers count once, and of a trait the latest value by event time counts (profile.Traits has the same rule). Neither needs FINAL for that. Hashes of
 // sorted hashes do not depend on the order in which rows are read.
 func (a *audience) payloadSQL(ids, raw string, content bool) string {
 	only := ""
@@ -91,10 +94,8 @@ func (a *audience) payloadSQL(ids, raw string, content bool) string {
 		only = "WHERE whose IN (SELECT whose FROM (" + ids + "))"
 	}
 	resolved := func(columns, table, condition string) string {
-		return fmt.Sprintf(`(SELECT ifNull(o.survivor, r.profile) AS whose, %s
-    FROM (SELECT * FROM %s WHERE %s) AS r
-    LEFT JOIN (SELECT profile, toNullable(survivor) AS survivor FROM profile_overrides FINAL) AS o ON o.profile = r.profile
-    %s)`, columns, table, condition, only)
+		return fmt.Sprintf("(SELECT %s AS whose, %s\n    FROM (SELECT * FROM %s WHERE %s) AS r %s %s)",
+			profile.Root("r"), columns, table, condition, profile.Join("r"), only)
 	}
 	identifierFilter, lists := raw, [2]string{}
 	if len(a.types) > 0 {
@@ -111,9 +112,9 @@ LEFT JOIN (SELECT whose, sipHash64(arraySort(groupUniqArray(sipHash64(type, valu
 		hash = "sipHash64(@salt, i.hash, t.hash)"
 		joins += fmt.Sprintf(`
 LEFT JOIN (SELECT whose, sipHash64(arraySort(groupArray(sipHash64(name, latest)))) AS hash%s
-  FROM (SELECT whose, name, argMax(value, (occurred, cityHash64(value))) AS latest FROM %s GROUP BY whose, name)
+  FROM (SELECT whose, name, argMax(value, (occurred, seq)) AS latest FROM %s GROUP BY whose, name)
   WHERE latest != 'null' GROUP BY whose) AS t ON t.whose = p.whose`, lists[1],
-			resolved("r.name AS name, r.value AS value, r.occurred AS occurred", "traits", raw+" AND name IN @traits"))
+			resolved("r.name AS name, r.value AS value, r.occurred AS occurred, r.seq AS seq", "traits", raw+" AND name IN @traits"))
 	}
 	if content {
 		columns = ", i.list AS identifiers"
@@ -135,7 +136,7 @@ func (a *audience) ordinals(ctx context.Context, ids []uuid.UUID) ([]uint64, err
 	var profiles []uint64
 	err := ask(ctx, func(ctx context.Context) error {
 		profiles = profiles[:0]
-		rows, err := a.conn.Query(ctx, idsSQL+"toString(id) IN @ids AND profile IN ("+membersSQL+") ORDER BY whose",
+		rows, err := a.conn.Query(ctx, idsSQL+"toString(id) IN @ids AND profile IN ("+membersSQL()+") ORDER BY whose",
 			a.args(clickhouse.Named("ids", texts))...)
 		if err != nil {
 			return err
@@ -166,7 +167,7 @@ type wanted struct {
 
 // hashes reads the members with ids in a span, ordered by id.
 func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error] {
-	ids := idsSQL + "profile IN (" + membersSQL + ") AND " + in.condition("toString(id)")
+	ids := idsSQL + "profile IN (" + membersSQL() + ") AND " + in.condition("toString(id)")
 	return func(yield func(wanted, error) bool) {
 		rows, err := a.conn.Query(ctx, a.payloadSQL(ids, everything, false), a.args()...)
 		if err != nil {
@@ -195,7 +196,7 @@ func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error]
 func (a *audience) load(ctx context.Context, profiles []uint64, membersOnly bool) ([]*member, error) {
 	ids := idsSQL + "profile IN (SELECT ordinal FROM list)"
 	if membersOnly {
-		ids += " AND profile IN (" + membersSQL + ")"
+		ids += " AND profile IN (" + membersSQL() + ")"
 	}
 	// Their own rows, and those that were written under ordinals that were merged into them.
 	raw := `profile IN (SELECT ordinal FROM list UNION ALL SELECT profile FROM profile_overrides FINAL WHERE survivor IN (SELECT ordinal FROM list))`

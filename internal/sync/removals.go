@@ -8,6 +8,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/uuid"
+
+	"kohort.dev/kohort/internal/profile"
 )
 
 // ownerBytes bounds the text of one question for the owners of identifiers; the store takes queries of 256 KiB.
@@ -15,7 +17,7 @@ const ownerBytes = 64 << 10
 
 // removeLeavers takes out the rows in a span whose customers are no members, those first that an earlier run could not.
 func (s *session) removeLeavers(ctx context.Context, part span) error {
-	ids, err := s.state.ids(ctx, part, "id NOT IN (SELECT id FROM ("+idsSQL+"profile IN ("+membersSQL+")))", s.audience.args()...)
+	ids, err := s.state.ids(ctx, part, "id NOT IN (SELECT id FROM ("+idsSQL+"profile IN ("+membersSQL()+")))", s.audience.args()...)
 	if err != nil {
 		return err
 	}
@@ -171,9 +173,8 @@ func (s *session) owners(ctx context.Context, rows []*heldRow) (map[identifier]u
 
 func (s *session) askOwners(ctx context.Context, asked []clickhouse.GroupSet, owners map[identifier]uint64) error {
 	return ask(ctx, func(ctx context.Context) error {
-		rows, err := s.Warehouse.Query(ctx, `SELECT toString(i.type), i.value, ifNull(o.survivor, i.profile)
-FROM (SELECT type, value, profile FROM identities FINAL WHERE (type, value) IN (@asked)) AS i
-LEFT JOIN (SELECT profile, toNullable(survivor) AS survivor FROM profile_overrides FINAL) AS o ON o.profile = i.profile`,
+		rows, err := s.Warehouse.Query(ctx, "SELECT toString(i.type), i.value, "+profile.Root("i")+
+			" FROM (SELECT type, value, profile FROM identities FINAL WHERE (type, value) IN (@asked)) AS i "+profile.Join("i"),
 			clickhouse.Named("asked", asked))
 		if err != nil {
 			return err
