@@ -43,6 +43,11 @@ const (
 	MaxTraitName = 200
 	// MaxDepth of nested objects and lists in one event.
 	MaxDepth = 64
+	// MaxShared is how many times its own size the context of a batch may add to the batch's events: a hundred
+	// small events with a context of some kilobytes pass, and 8 MB do not become gigabytes.
+	MaxShared = 32
+	// MaxRejections of one batch that are told apart; what else is refused in it is kept together.
+	MaxRejections = 100
 )
 
 // Event is one thing that a customer did, or that became known of one. Its strings point into the message it came in.

@@ -279,13 +279,23 @@ func mergeObjects(item, common string) string {
 	if item == "" {
 		return common
 	}
+	own := map[string]struct{}{}
+	gjson.Parse(item).ForEach(func(key, _ gjson.Result) bool {
+		own[key.Str] = struct{}{}
+		return true
+	})
+	merged := append(make([]byte, 0, len(item)+len(common)), '{')
 	gjson.Parse(common).ForEach(func(key, value gjson.Result) bool {
-		if !strings.ContainsAny(key.Raw, `\.*?|#@!{}[]:`) { // plain keys only: the others would be paths
-			item = withField(item, key.Str, value.Raw)
+		if _, has := own[key.Str]; !has {
+			merged = append(append(append(append(merged, key.Raw...), ':'), value.Raw...), ',')
 		}
 		return true
 	})
-	return item
+	rest := strings.TrimLeft(item[1:], " \t\r\n")
+	if rest == "}" && len(merged) > 1 {
+		merged = merged[:len(merged)-1] // the comma
+	}
+	return string(append(merged, rest...))
 }
 
 // quote writes text as JSON. What it is called with was valid JSON before, or an address.

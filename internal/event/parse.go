@@ -75,6 +75,8 @@ type parser struct {
 	kind          string // of event that the endpoint implies, or empty
 	sentAt        string
 	context       string // of the batch, a JSON object, or empty
+	rejected      int
+	rest          []byte // originals of rejections beyond MaxRejections, as a list that is not closed
 }
 
 func (p *Parsed) record(seq uint64, index int, r stream.Record) {
@@ -97,8 +99,8 @@ func (p *Parsed) record(seq uint64, index int, r stream.Record) {
 
 // quarantined takes what a puller refused.
 func (p *parser) quarantined(body string) {
-	if !gjson.Valid(body) {
-		p.reject(body, InvalidJSON, "a record for quarantine is not JSON")
+	if depth(body) > MaxDepth+1 || !gjson.Valid(body) { // the validator recurses
+		p.reject(body, InvalidJSON, "a record for quarantine is not JSON, or is nested too deep")
 		return
 	}
 	fields := gjson.GetMany(body, "stage", "reason", "message", "original")
@@ -126,7 +128,8 @@ func (p *parser) batch(body string) {
 		case "sentAt":
 			p.sentAt = value.Str
 		case "context":
-			if value.IsObject() && gjson.Valid(value.Raw) && depth(value.Raw) < MaxDepth && len(value.Raw) <= MaxSize {
+			// The validator recurses, so size and depth come first.
+			if value.IsObject() && len(value.Raw) <= MaxSize && depth(value.Raw) < MaxDepth && gjson.Valid(value.Raw) {
 				p.context = value.Raw
 			}
 		}
@@ -136,12 +139,30 @@ func (p *parser) batch(body string) {
 		p.reject(body, MissingField, "batch must be a list of events")
 		return
 	}
+	if p.context != "" && p.shared(items) > MaxShared*len(body) {
+		p.reject(body, TooLarge, fmt.Sprintf("the batch's context, repeated for each event, is more than %d times the batch; send it with the events that need it", MaxShared))
+		return
+	}
 	index := 0
 	items.ForEach(func(_, item gjson.Result) bool {
 		p.item(item.Raw, index)
 		index++
 		return true
 	})
+	if len(p.rest) > 0 {
+		original := string(append(p.rest, ']'))
+		p.add(original, TooLarge, fmt.Sprintf("more than %d events of one batch were refused; these are the others", MaxRejections))
+	}
+}
+
+// shared is how many bytes the batch's context adds to its events.
+func (p *parser) shared(items gjson.Result) int {
+	n := 0
+	items.ForEach(func(_, _ gjson.Result) bool {
+		n++
+		return true
+	})
+	return n * len(p.context)
 }
 
 // item takes one event.
@@ -153,11 +174,11 @@ func (p *parser) item(raw string, index int) {
 	case len(raw) > MaxSize:
 		p.reject(raw, TooLarge, fmt.Sprintf("the event has %d bytes; at most %d are taken", len(raw), MaxSize))
 		return
-	case !strings.HasPrefix(raw, "{") || !gjson.Valid(raw):
-		p.reject(raw, InvalidJSON, "the event is not a JSON object")
-		return
 	case depth(raw) > MaxDepth:
 		p.reject(raw, TooLarge, fmt.Sprintf("objects and lists are nested deeper than %d", MaxDepth))
+		return
+	case !strings.HasPrefix(raw, "{") || !gjson.Valid(raw):
+		p.reject(raw, InvalidJSON, "the event is not a JSON object")
 		return
 	}
 	f := fields{kind: p.kind}
@@ -182,7 +203,20 @@ func (p *parser) item(raw string, index int) {
 	p.out.Events = append(p.out.Events, e)
 }
 
+// reject refuses an item, or the whole record.
 func (p *parser) reject(original, reason, message string) {
+	if p.rejected++; p.rejected <= MaxRejections {
+		p.add(original, reason, message)
+		return
+	}
+	opening := byte(',')
+	if len(p.rest) == 0 {
+		opening = '['
+	}
+	p.rest = append(append(p.rest, opening), original...)
+}
+
+func (p *parser) add(original, reason, message string) {
 	p.out.Rejections = append(p.out.Rejections, Rejection{
 		Stage: StageParse, Reason: reason, Message: message, Original: original,
 		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq,
@@ -196,7 +230,7 @@ func deriveID(seq uint64, record, item int) string {
 	return string(strconv.AppendInt(b, int64(item), 10))
 }
 
-// depth is how deep objects and lists are nested in valid JSON. Most events have fewer brackets than the limit, and are
+// depth is how deep objects and lists are nested in JSON, valid or not. Most events have fewer brackets than the limit, and are
 // not walked for it.
 func depth(raw string) int {
 	if n := strings.Count(raw, "{") + strings.Count(raw, "["); n <= MaxDepth {

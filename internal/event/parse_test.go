@@ -1,6 +1,8 @@
 package event_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +174,44 @@ func TestBatch(t *testing.T) {
 	cut := parse(stream.KindBatch, `{"batch":[{"type":"track","event":"x","userId":"u"},{"type":"track","ev`)
 	if len(cut.Events) != 1 || len(cut.Rejections) != 1 {
 		t.Errorf("a body that was cut off gave %d events and %d rejections, want what is whole and the rest", len(cut.Events), len(cut.Rejections))
+	}
+}
+
+// What is small on the wire must not become large in memory.
+func TestBatchDoesNotSwell(t *testing.T) {
+	const n = 100_000
+	many := `{"batch":[` + strings.Repeat(`5,`, n) + `{"type":"track","event":"x","userId":"u"}]}`
+	got := parse(stream.KindBatch, many)
+	if len(got.Events) != 1 || len(got.Rejections) != event.MaxRejections+1 {
+		t.Fatalf("%d events, %d rejections; want 1 and %d", len(got.Events), len(got.Rejections), event.MaxRejections+1)
+	}
+	if rest := got.Rejections[event.MaxRejections].Original; strings.Count(rest, "5") != n-event.MaxRejections || !json.Valid([]byte(rest)) {
+		t.Errorf("the last rejection has %d of %d others", strings.Count(rest, "5"), n-event.MaxRejections)
+	}
+	item := `{"type":"track","event":"x","userId":"u","context":{"a":1}},`
+	wide := `{"batch":[` + strings.TrimSuffix(strings.Repeat(item, 20_000), ",") + `],"context":{"b":"` + strings.Repeat("x", 30_000) + `"}}`
+	if got := parse(stream.KindBatch, wide); len(got.Events) != 0 || len(got.Rejections) != 1 || got.Rejections[0].Original != wide {
+		t.Errorf("600 MB of context from 1.2 MB: %d events, %d rejections; want the whole batch refused", len(got.Events), len(got.Rejections))
+	}
+	var keys strings.Builder
+	for k := range 3000 {
+		fmt.Fprintf(&keys, `"k%d":1,`, k)
+	}
+	began := time.Now()
+	body := `{"batch":[` + strings.TrimSuffix(strings.Repeat(item, 1000), ",") + `],"context":{` + keys.String() + `"a":2,"z\"":3}}`
+	got = parse(stream.KindBatch, strings.Replace(body, `"batch":[`, `"pad":"`+strings.Repeat("x", 2_000_000)+`","batch":[`, 1))
+	if len(got.Events) != 1000 || !strings.HasSuffix(got.Events[9].Context, `"z\"":3,"a":1}`) {
+		t.Fatalf("%d events, %d rejections; context %.60s", len(got.Events), len(got.Rejections), got.Events[9].Context)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("merging a context of 3,000 fields into 1,000 events took %s", took)
+	}
+	for _, body := range []string{strings.Repeat("[", 1<<20), `{"batch":[` + strings.Repeat(`{"a":`, 1<<20), `{"batch":` + strings.Repeat("[", 1<<20)} {
+		for kind := stream.KindBatch; kind <= stream.KindQuarantine; kind++ {
+			if got := parse(kind, strings.Repeat(body, 7)); len(got.Rejections) == 0 {
+				t.Errorf("%.20s… is neither an event nor a rejection", body)
+			}
+		}
 	}
 }
 
