@@ -84,12 +84,13 @@ func (f *collectFlags) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	events, err := net.Listen("tcp", f.listen)
+	var listening net.ListenConfig
+	events, err := listening.Listen(ctx, "tcp", f.listen)
 	if err != nil {
 		return fmt.Errorf("listening for events: %w", err)
 	}
 	defer func() { _ = events.Close() }()
-	health, err := net.Listen("tcp", f.healthListen)
+	health, err := listening.Listen(ctx, "tcp", f.healthListen)
 	if err != nil {
 		return fmt.Errorf("listening for health checks: %w", err)
 	}

@@ -42,7 +42,7 @@ func BenchmarkCollector(b *testing.B) {
 
 func benchmark(b *testing.B, clients, size int) {
 	c := newCollector(b, stream.PublisherOptions{}, func(o *HandlerOptions) { o.Now = time.Now })
-	c.Server.Close() // its handler moves to the server that the product runs
+	c.Close() // its handler moves to the server that the product runs
 	listener, health := listen(b), listen(b)
 	ctx, stop := context.WithCancel(context.Background())
 	server := Server{

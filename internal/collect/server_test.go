@@ -134,7 +134,8 @@ func TestStoppingCutsNobodyOff(t *testing.T) {
 	if err := <-s.ended; err != nil {
 		t.Errorf("serving ended with %v", err)
 	}
-	if _, err := http.Post(s.api+"/v1/track", "application/json", strings.NewReader(`{}`)); err == nil {
+	if response, err := http.Post(s.api+"/v1/track", "application/json", strings.NewReader(`{}`)); err == nil {
+		_ = response.Body.Close()
 		t.Error("a server that has ended took a connection")
 	}
 }

@@ -145,7 +145,7 @@ func (s *Server) Restart() {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(context.Background(), name, args...) // ended by Stop, which waits
 	cmd.Dir = s.dir
 	cmd.Env = append(slices.Clip(os.Environ()), "HOME="+s.dir, "LC_ALL=C")
 	if os.Getuid() == 0 {
@@ -163,8 +163,8 @@ func binaries() (string, error) {
 	slices.Sort(places)
 	slices.Reverse(places)
 	if found, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(found); err == nil {
-			places = append([]string{filepath.Dir(real)}, places...)
+		if resolved, err := filepath.EvalSymlinks(found); err == nil {
+			places = append([]string{filepath.Dir(resolved)}, places...)
 		}
 	}
 	for _, place := range places {
@@ -181,7 +181,8 @@ func runnable(path string) bool {
 }
 
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var listening net.ListenConfig
+	listener, err := listening.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, fmt.Errorf("looking for a free port: %w", err)
 	}

@@ -39,7 +39,7 @@ func NewHTTPClient() *http.Client {
 func httpItem(client *http.Client, location string) item {
 	shown := withoutPassword(location)
 	return item{url: shown, open: func(ctx context.Context) (content, error) {
-		response, cancel, err := request(ctx, client, location, "")
+		response, cancel, err := request(ctx, client, location, "") //nolint:bodyclose // whoever was given the content closes it
 		if err != nil {
 			return content{}, err
 		}

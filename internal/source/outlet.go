@@ -77,7 +77,8 @@ func (o *outlet) flush() error {
 	if o.events == 0 {
 		return nil
 	}
-	body, events := append(o.batch, `]}`...), o.events
+	o.batch = append(o.batch, `]}`...)
+	body, events := o.batch, o.events
 	o.batch, o.events = nil, 0
 	return o.send(stream.KindBatch, body, func() { o.published.Add(int64(events)) })
 }

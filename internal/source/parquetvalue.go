@@ -206,7 +206,7 @@ func exactDecimals(schema *parquet.Schema) []decimalColumn {
 			continue
 		}
 		if kind, ok := logicalType(leaf.Node).(*format.DecimalType); ok {
-			columns = append(columns, decimalColumn{path: path, index: int(leaf.ColumnIndex), scale: int(kind.Scale)})
+			columns = append(columns, decimalColumn{path: path, index: leaf.ColumnIndex, scale: int(kind.Scale)})
 		}
 	}
 	return columns
