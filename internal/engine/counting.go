@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// countShare is the part of the time that counting may take: one twentieth.
+	// countShare is the part of the time that counting may take, one twentieth, unless it takes over three seconds.
 	countShare = 20
 	// recount is how often counts are made anew although no table has grown.
 	recount = 5 * time.Minute
@@ -31,13 +31,14 @@ func (c *counting) run(ctx context.Context, conn driver.Conn) error {
 	var last totals
 	var counted time.Time
 	for {
-		began := c.now()
+		rest := statusEvery
 		totals, err := total(ctx, conn)
-		if err == nil && (totals != last || began.Sub(counted) >= recount) {
+		if began := c.now(); err == nil && (totals != last || began.Sub(counted) >= recount) {
 			var seen *census
 			if seen, err = count(ctx, conn, totals); err == nil {
 				last, counted = totals, began
 				c.facts.update(func(f *facts) { f.census = seen })
+				rest = min(max(rest, countShare*c.now().Sub(began)), longestWait)
 			}
 		}
 		if ctx.Err() != nil {
@@ -46,7 +47,7 @@ func (c *counting) run(ctx context.Context, conn driver.Conn) error {
 		if err != nil {
 			c.logger.Warn("counting profiles and events; trying again", "error", err.Error())
 		}
-		if !pause(ctx, max(statusEvery, countShare*c.now().Sub(began))) {
+		if !pause(ctx, rest) {
 			return nil
 		}
 	}

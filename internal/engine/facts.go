@@ -14,6 +14,7 @@ import (
 // facts are what the loops have seen and the statuses are made of. An object that no loop has looked at since this
 // process began to lead has no entry, and its status stays as it is.
 type facts struct {
+	// changed wakes who writes them down.
 	changed chan struct{}
 
 	mu        sync.Mutex

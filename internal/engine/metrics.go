@@ -55,7 +55,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
-// controllerMetrics are those of the API server's client and the lease.
+// controllerMetrics are those of the process, the API server's client and the lease.
 func controllerMetrics() prometheus.Gatherer { return controllerruntime.Registry }
 
 // ingestCollector shows the counters of the Ingest that runs.

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// statusEvery is how old what a status says may be.
-	statusEvery = 5 * time.Second
+	// statusEvery is how old what a status says may be; statusAtLeast is the time between two looks when facts change.
+	statusEvery   = 5 * time.Second
+	statusAtLeast = time.Second
 	// quiet is how long a write that changes nothing but the time of an evaluation waits.
 	quiet = time.Minute
 	// settle is how long the cache may show a status of before our last write.
@@ -48,7 +49,13 @@ func (w *statusWriter) run(ctx context.Context) error {
 		if err := w.pass(ctx); err != nil && ctx.Err() == nil {
 			w.logger.Warn("writing status; trying again", "error", err.Error())
 		}
-		if !pause(ctx, statusEvery) {
+		if !pause(ctx, statusAtLeast) {
+			return nil
+		}
+		select {
+		case <-w.facts.changed:
+		case <-time.After(statusEvery - statusAtLeast):
+		case <-ctx.Done():
 			return nil
 		}
 	}
