@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,6 +38,9 @@ import (
 // The engine's Role may not grant more than the operator has itself:
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update
 
+// growPause is how long a claim that could not grow is left alone: nothing tells when its storage class was changed.
+const growPause = 5 * time.Minute
+
 // platformReconciler runs the store and the engine of each Platform.
 type platformReconciler struct{ *base }
 
@@ -59,6 +64,11 @@ func (r *platformReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		p.Status.Storage = platform.Storage(p)
 		if failure != nil {
 			return outcome.Of(failure)
+		}
+		if refused, err := r.grow(ctx, p, facts); err != nil {
+			return outcome.Retry(err)
+		} else if refused != "" {
+			return outcome.Stall(v1alpha1.ReasonVolumeCannotGrow, refused).Again(growPause)
 		}
 		echo(p)
 		return platform.Summary(p, store, engine)
@@ -102,14 +112,25 @@ func (r *platformReconciler) apply(ctx context.Context, p *v1alpha1.Platform, fa
 		errs = append(errs, r.secrets.Ensure(ctx, p, secret))
 	}
 	errs = append(errs, r.applier.Ensure(ctx, p, platform.Desired(p, facts, r.images)...))
-	if size := platform.Grow(p, facts.Claim); size != nil {
-		grown := facts.Claim.DeepCopy()
-		grown.Spec.Resources.Requests[corev1.ResourceStorage] = *size
-		if err := r.client.Patch(ctx, grown, client.MergeFrom(facts.Claim)); err != nil {
-			errs = append(errs, fmt.Errorf("growing the claim %s: %w", grown.Name, err))
-		}
-	}
 	return errors.Join(errs...)
+}
+
+// grow enlarges the store's claim; refused is why the API server did not let it, such as a storage class that cannot.
+func (r *platformReconciler) grow(ctx context.Context, p *v1alpha1.Platform, facts platform.Facts) (refused string, err error) {
+	size := platform.Grow(p, facts.Claim)
+	if size == nil {
+		return "", nil
+	}
+	grown := facts.Claim.DeepCopy()
+	grown.Spec.Resources.Requests[corev1.ResourceStorage] = *size
+	err = r.client.Patch(ctx, grown, client.MergeFrom(facts.Claim))
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
+		return fmt.Sprintf("claim %s cannot grow to %s: %v", grown.Name, size, err), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("growing the claim %s: %w", grown.Name, err)
+	}
+	return "", nil
 }
 
 func (r *platformReconciler) setup(mgr ctrl.Manager, o Options) error {

@@ -78,6 +78,8 @@ const (
 	ReasonEvaluationFailed = "EvaluationFailed"
 	// ReasonNameTaken : an object that the controller has to make exists and belongs to somebody else.
 	ReasonNameTaken = "NameTaken"
+	// ReasonVolumeCannotGrow (Platform): the volume's claim cannot take the size of the spec; the message says why.
+	ReasonVolumeCannotGrow = "VolumeCannotGrow"
 	// ReasonMembersLeft (Event): a Sync went although its members could not be taken out of the destination.
 	ReasonMembersLeft = "MembersLeft"
 	// ReasonReconcileError : the API server refused or did not answer; the controller tries again. The message says what.

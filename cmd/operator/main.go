@@ -33,8 +33,8 @@ import (
 // version is set when the operator is built: -ldflags "-X main.version=0.1.0".
 var version = "dev"
 
-// shutdown leaves time to finish a pass and to give up leadership.
-const shutdown = 20 * time.Second
+// shutdown leaves time to finish a pass and to give up leadership, within the 15 s that the chart's pod has.
+const shutdown = 10 * time.Second
 
 // leaseName is the Lease that replicas elect their leader with.
 const leaseName = "kohort-operator"
@@ -102,8 +102,8 @@ func parse(args []string, out io.Writer) (config, error) {
 	fs.StringVar(&c.options.Images.Store, "store-image", "", "`image` with the binary store (required)")
 	fs.StringVar(&namespaces, "watch-namespaces", "", "`namespaces` to look after, with commas between them (default: all)")
 	fs.IntVar(&c.options.Concurrency, "concurrency", 4, "objects of a kind that are reconciled at once")
-	fs.StringVar(&c.metrics, "metrics-bind-address", ":8443", "`address` of /metrics; 0 for none")
-	fs.BoolVar(&c.metricsSecure, "metrics-secure", true, "serve /metrics over TLS, to those whom the API server lets get it")
+	fs.StringVar(&c.metrics, "metrics-bind-address", ":8080", "`address` of /metrics; 0 for none")
+	fs.BoolVar(&c.metricsSecure, "metrics-secure", false, "serve /metrics over TLS, and only to those whom RBAC lets get it")
 	fs.StringVar(&c.health, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz")
 	fs.BoolVar(&c.leaderElect, "leader-elect", true, "let one of several replicas work at a time")
 	fs.StringVar(&c.leaderNamespace, "leader-election-namespace", "", "`namespace` of the Lease (default: the pod's)")

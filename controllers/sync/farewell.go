@@ -31,6 +31,7 @@ type Plan struct {
 // then it goes. It goes without a drain when nothing was ever delivered, when the policy is Retain, and when the
 // destination or the Platform is gone: a deletion must not hang on what will never come back.
 func Farewell(s *v1alpha1.Sync, f Facts, records []runs.Record, request string, now time.Time) Plan {
+	now = now.UTC().Truncate(time.Second)
 	wait := func(o outcome.Outcome) Plan { return Plan{Outcome: o} }
 	for _, r := range records {
 		if r.Active && !r.Drain {
@@ -78,7 +79,11 @@ func attempt(s *v1alpha1.Sync, f Facts, failed *runs.Record, request string, now
 		return Plan{Drain: &runs.Start{Name: naming.DrainRun(s.Name, slot), Slot: slot}, Outcome: progress}
 	}
 	if request != "" && request != s.Status.LastHandledRequest {
-		return Plan{Drain: &runs.Start{Name: naming.RequestedRun(s.Name, request), Slot: now, Request: request}, Outcome: progress}
+		moment := now
+		if last := failed.Run.Slot; last != nil && !moment.After(last.Time) {
+			moment = last.Add(time.Second) // slots tell which drain is the newest
+		}
+		return Plan{Drain: &runs.Start{Name: naming.RequestedRun(s.Name, request), Slot: moment, Request: request}, Outcome: progress}
 	}
 	if failed.Run.Finished != nil {
 		slot = failed.Run.Finished.Add(drainPause)

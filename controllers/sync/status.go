@@ -33,6 +33,8 @@ func Missing(s *v1alpha1.Sync, f Facts) *outcome.Outcome {
 		o = f.Platform.NotFound()
 	case f.Audience == nil:
 		o = outcome.Wait(v1alpha1.ReasonAudienceNotFound, fmt.Sprintf("there is no Audience %s in this namespace", s.Spec.AudienceRef.Name))
+	case f.Audience.DeletionTimestamp != nil:
+		o = outcome.Progress(v1alpha1.ReasonDraining, fmt.Sprintf("Audience %s is being deleted", f.Audience.Name))
 	case f.Destination == nil:
 		o = outcome.Wait(v1alpha1.ReasonDestinationNotFound, fmt.Sprintf("there is no Destination %s in this namespace; create it, or take it out of Audience %s", s.Spec.DestinationRef.Name, s.Spec.AudienceRef.Name))
 	case f.Destination.Spec.PlatformRef != s.Spec.PlatformRef:
@@ -119,16 +121,16 @@ func counted(r run.Report) bool {
 func history(old []v1alpha1.SyncRun, records []runs.Record) []v1alpha1.SyncRun {
 	all := slices.Clone(old)
 	for i := range records {
-		known := slices.ContainsFunc(all, func(h v1alpha1.SyncRun) bool { return h.Name == records[i].Run.Name })
+		known := slices.ContainsFunc(old, func(h v1alpha1.SyncRun) bool { return h.Name == records[i].Run.Name })
 		if !records[i].Active && !known {
 			all = append(all, Run(&records[i]))
 		}
 	}
 	slices.SortStableFunc(all, func(a, b v1alpha1.SyncRun) int {
-		if a.Finished == nil || b.Finished == nil {
+		if a.Slot == nil || b.Slot == nil {
 			return 0
 		}
-		return b.Finished.Compare(a.Finished.Time)
+		return b.Slot.Compare(a.Slot.Time)
 	})
 	return all[:min(len(all), maxHistory)]
 }

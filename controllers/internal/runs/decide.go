@@ -54,16 +54,21 @@ func Decide(wish Wish, newest *Record, now time.Time) (start *Start, next time.T
 	if newest != nil && newest.Active {
 		return nil, next
 	}
+	// Slots have seconds; each is later than the one before, so that they tell which run is the newest.
+	moment := now
+	if newest != nil && newest.Run.Slot != nil && !moment.After(newest.Run.Slot.Time) {
+		moment = newest.Run.Slot.Add(time.Second)
+	}
 	request := ""
 	if wish.Request != wish.Handled {
 		request = wish.Request
 	}
 	changed := newest == nil || newest.Run.Order != wish.Order
 	if request != "" {
-		return &Start{Name: naming.RequestedRun(wish.Owner, request), Slot: now, Request: request}, next
+		return &Start{Name: naming.RequestedRun(wish.Owner, request), Slot: moment, Request: request}, next
 	}
 	if changed && (wish.OnChange || wish.OnRepair && newest != nil && newest.failed()) {
-		return &Start{Name: naming.ChangedRun(wish.Owner, wish.Order+"/"+wish.Version), Slot: now}, next
+		return &Start{Name: naming.ChangedRun(wish.Owner, wish.Order+"/"+wish.Version), Slot: moment}, next
 	}
 	if wish.Schedule == nil {
 		return nil, next

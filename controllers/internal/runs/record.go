@@ -179,10 +179,11 @@ func Rejections(report run.Report) []v1alpha1.RejectionCount {
 	return out
 }
 
-// Sort puts the newest run first.
+// Sort puts the newest run first. Slots tell, for each is later than the one before (see Decide); creation times do not,
+// because the API server's have seconds only.
 func Sort(records []Record) {
 	slices.SortFunc(records, func(a, b Record) int {
-		return cmp.Or(b.made.Compare(a.made), slotOf(b).Compare(slotOf(a)), cmp.Compare(a.Run.Name, b.Run.Name))
+		return cmp.Or(slotOf(b).Compare(slotOf(a)), b.made.Compare(a.made), cmp.Compare(a.Run.Name, b.Run.Name))
 	})
 }
 
@@ -212,7 +213,7 @@ func Survey(records []Record, remembered *Record) (newest, finished *Record) {
 		all = slices.Insert(all, at, &gone)
 	}
 	for _, r := range all {
-		if newest == nil {
+		if newest == nil || r.Active && !newest.Active { // one that runs counts, whatever its slot says
 			newest = r
 		}
 		if !r.Active && finished == nil {

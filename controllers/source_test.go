@@ -1,0 +1,225 @@
+package controllers
+
+import (
+	"testing"
+
+	"github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/internal/run"
+)
+
+func (s *scene) pullJob(source string) string {
+	s.t.Helper()
+	return s.job(v1alpha1.SourceLabel, source).Name
+}
+
+// serving makes a Platform whose store and engine run.
+func (s *scene) serving() {
+	s.t.Helper()
+	s.apply(platformShop)
+	s.serve("shop")
+	s.ready(&v1alpha1.Platform{}, "shop", metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
+func (s *scene) secret(name string, data map[string]string) *corev1.Secret {
+	s.t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.namespace}, StringData: data}
+	s.Expect(k8s.Create(s.ctx, secret)).To(gomega.Succeed())
+	return secret
+}
+
+// The number of collectors is the autoscaler's: the operator neither sets it nor sets it back.
+func TestCollectorUnderAnAutoscaler(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceWeb)
+	s.available("web-collector")
+	s.ready(&v1alpha1.Source{}, "web", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	scaler := &autoscalingv2.HorizontalPodAutoscaler{}
+	s.get("web-collector", scaler)
+	s.Expect([]int32{*scaler.Spec.MinReplicas, scaler.Spec.MaxReplicas, *scaler.Spec.Metrics[0].Resource.Target.AverageUtilization}).To(gomega.Equal([]int32{1, 3, 70}))
+	collector := &appsv1.Deployment{}
+	s.change("web-collector", collector, func() { collector.Spec.Replicas = ptr(int32(3)) }) // as the autoscaler does
+	s.request("web", &v1alpha1.Source{}, "now")
+	s.Eventually(func() string {
+		web := &v1alpha1.Source{}
+		s.get("web", web)
+		return web.Status.LastHandledRequest
+	}).Should(gomega.Equal("now"))
+	s.get("web-collector", collector)
+	s.Expect(*collector.Spec.Replicas).To(gomega.BeEquivalentTo(3))
+	s.get("web-collector", &policyv1.PodDisruptionBudget{})
+}
+
+// A fixed number of collectors has no autoscaler, and a suspended Source no collectors.
+func TestCollectorReplicas(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceWeb)
+	s.available("web-collector")
+	web, collector := &v1alpha1.Source{}, &appsv1.Deployment{}
+	s.change("web", web, func() { web.Spec.HTTP.Replicas = ptr(int32(2)) })
+	s.gone("web-collector", &autoscalingv2.HorizontalPodAutoscaler{})
+	replicas := func() int32 { s.get("web-collector", collector); return *collector.Spec.Replicas }
+	s.Eventually(replicas).Should(gomega.BeEquivalentTo(2))
+	s.change("web", web, func() { web.Spec.Suspend = true })
+	s.Eventually(replicas).Should(gomega.BeEquivalentTo(0))
+	s.ready(web, "web", metav1.ConditionTrue, v1alpha1.ReasonSuspended)
+	s.change("web", web, func() { web.Spec.Suspend, web.Spec.HTTP.Replicas = false, nil })
+	s.Eventually(replicas).Should(gomega.BeEquivalentTo(1), "the autoscaler does not start from nothing")
+	s.Eventually(func() error {
+		return k8s.Get(s.ctx, s.key("web-collector"), &autoscalingv2.HorizontalPodAutoscaler{})
+	}).Should(gomega.Succeed())
+}
+
+// The write key is made once; whoever changes it has changed it.
+func TestWriteKeyIsMadeOnce(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceWeb)
+	s.available("web-collector")
+	web, key := &v1alpha1.Source{}, &corev1.Secret{}
+	s.ready(web, "web", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.get("web-write-key", key)
+	s.Expect(len(key.Data["writeKey"])).To(gomega.BeNumerically(">=", 40), "256 random bits")
+	s.Expect(metav1.IsControlledBy(key, web)).To(gomega.BeTrue())
+	s.change("web-write-key", key, func() { key.Data["writeKey"] = []byte("my-own") })
+	s.request("web", &v1alpha1.Source{}, "now")
+	s.Eventually(func() string { s.get("web", web); return web.Status.LastHandledRequest }).Should(gomega.Equal("now"))
+	s.get("web-write-key", key)
+	s.Expect(string(key.Data["writeKey"])).To(gomega.Equal("my-own"))
+	s.Expect(k8s.Delete(s.ctx, key)).To(gomega.Succeed())
+	s.Eventually(func() error { return k8s.Get(s.ctx, s.key("web-write-key"), key) }).Should(gomega.Succeed(), "a deleted one is made anew")
+}
+
+// A Secret that a person has to make is waited for, and its key too.
+func TestSourceOfAMissingSecret(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(`
+apiVersion: kohort.dev/v1alpha1
+kind: Source
+metadata: {name: crm}
+spec: {platformRef: {name: shop}, mapping: root = this, sql: {driver: postgres, dsnSecretRef: {name: crm-db, key: dsn}, query: select 1}}`)
+	crm := &v1alpha1.Source{}
+	message := s.ready(crm, "crm", metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+	s.Expect(message).To(gomega.Equal("spec.sql.dsnSecretRef: there is no Secret crm-db; create it with the key dsn"))
+	secret := s.secret("crm-db", map[string]string{"url": "postgres://"})
+	s.Eventually(func() string { return s.ready(crm, "crm", metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound) }).
+		Should(gomega.Equal("spec.sql.dsnSecretRef: Secret crm-db has no key dsn, or it is empty; add it"))
+	s.Expect(s.jobs(v1alpha1.SourceLabel, "crm")).To(gomega.BeEmpty())
+	secret.StringData = map[string]string{"dsn": "postgres://u:p@h/d"}
+	s.Expect(k8s.Update(s.ctx, secret)).To(gomega.Succeed())
+	job := s.job(v1alpha1.SourceLabel, "crm")
+	s.Expect(job.Spec.Template.Spec.Containers[0].Args).To(gomega.ContainElements("--dsn-file", "/etc/kohort/dsn/dsn"))
+	s.succeed(job, run.Report{Read: 1, Published: 1})
+	s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
+// Without a schedule a Source runs once for what it is asked: not again for a suspension, but for another url, and on
+// request.
+func TestSourceWithoutScheduleRunsOnce(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceCRM)
+	s.succeed(s.job(v1alpha1.SourceLabel, "crm"), run.Report{Read: 1, Published: 1})
+	crm := &v1alpha1.Source{}
+	s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Expect(crm.Status.LastRun.Read).To(gomega.BeEquivalentTo(1))
+	s.Expect(crm.Status.NextRun).To(gomega.BeNil())
+	s.change("crm", crm, func() { crm.Spec.Suspend = true })
+	s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonSuspended)
+	s.change("crm", crm, func() { crm.Spec.Suspend = false })
+	s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Consistently(func() int { return len(s.jobs(v1alpha1.SourceLabel, "crm")) }, "500ms").Should(gomega.Equal(1))
+	s.change("crm", crm, func() { crm.Spec.Files.URL = "https://files.test/other.csv" })
+	s.succeed(s.job(v1alpha1.SourceLabel, "crm"), run.Report{Read: 2, Published: 2})
+	s.request("crm", crm, "now")
+	s.succeed(s.job(v1alpha1.SourceLabel, "crm"), run.Report{Read: 3, Published: 3})
+	s.Eventually(func() int64 { s.get("crm", crm); return crm.Status.LastRun.Read }).Should(gomega.BeEquivalentTo(3))
+	s.Expect(crm.Status.LastHandledRequest).To(gomega.Equal("now"))
+}
+
+// A mapping that does not parse stalls the Source with the run's own words; an edit is tried at once, even on a schedule.
+func TestSourceOfABadMapping(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceCRM + "\n  schedule: 24h")
+	s.fail(s.job(v1alpha1.SourceLabel, "crm"), run.Report{Reason: v1alpha1.ReasonMappingInvalid, Message: "spec.mapping: line 1: unknown function"}, true)
+	crm := &v1alpha1.Source{}
+	message := s.ready(crm, "crm", metav1.ConditionFalse, v1alpha1.ReasonMappingInvalid)
+	s.Expect(message).To(gomega.ContainSubstring("line 1: unknown function"))
+	s.Eventually(func() bool {
+		s.get("crm", crm)
+		return meta.IsStatusConditionTrue(crm.Status.Conditions, v1alpha1.ConditionStalled)
+	}).Should(gomega.BeTrue())
+	s.change("crm", crm, func() { crm.Spec.Mapping = "root = this.event" })
+	s.succeed(s.job(v1alpha1.SourceLabel, "crm"), run.Report{Read: 1, Published: 1})
+	s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Expect(crm.Status.NextRun).NotTo(gomega.BeNil())
+}
+
+func TestSourceSchedules(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceCRM + "\n  schedule: '0 6 30 2 *'")
+	crm := &v1alpha1.Source{}
+	message := s.ready(crm, "crm", metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec)
+	s.Expect(message).To(gomega.HavePrefix("spec.schedule:"))
+	// New Year's Day: whenever this test runs, the first slot is not at once.
+	s.apply(sourceCRM + "\n  schedule: '0 6 1 1 *'\n  timeZone: Europe/Berlin")
+	message = s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonAwaitingFirstRun)
+	s.Expect(message).To(gomega.ContainSubstring("-01-01T05:00:00Z"))
+	s.Expect(s.jobs(v1alpha1.SourceLabel, "crm")).To(gomega.BeEmpty())
+}
+
+// A claim is mounted for reading alone.
+func TestSourceOfAClaim(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(`
+apiVersion: kohort.dev/v1alpha1
+kind: Source
+metadata: {name: files}
+spec: {platformRef: {name: shop}, mapping: root = this, files: {url: "file:///in/*.csv", claimRef: {name: drop}, format: CSV}}`)
+	job := s.job(v1alpha1.SourceLabel, "files")
+	pod := job.Spec.Template.Spec
+	s.Expect(pod.Containers[0].VolumeMounts).To(gomega.ContainElement(corev1.VolumeMount{Name: "data", MountPath: "/data", ReadOnly: true}))
+	s.Expect(pod.Containers[0].Env[0].Value).To(gomega.ContainSubstring(`"root":"/data"`))
+	s.Expect(*pod.SecurityContext.FSGroup).To(gomega.BeEquivalentTo(65532))
+}
+
+// An operator that starts while a Job runs leaves it alone, also when it would build another one today.
+func TestRestartLeavesARunAlone(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceCRM)
+	job := s.job(v1alpha1.SourceLabel, "crm")
+	crm := &v1alpha1.Source{}
+	s.ready(crm, "crm", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	before := testImages
+	testImages.Connector = "kohort.test/connector:2"
+	defer func() { testImages = before }()
+	stop, err := startOperator([]string{s.namespace})
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	defer stop()
+	s.request("crm", crm, "while it runs")
+	s.Consistently(func() int { return len(s.jobs(v1alpha1.SourceLabel, "crm")) }, "1s").Should(gomega.Equal(1), "one run at a time")
+	found := s.job(v1alpha1.SourceLabel, "crm")
+	s.Expect(found.UID).To(gomega.Equal(job.UID))
+	s.Expect(found.Spec.Template.Spec.Containers[0].Image).To(gomega.Equal("kohort.test/connector:1"))
+	s.succeed(found, run.Report{Read: 1, Published: 1})
+	s.Eventually(func() string { s.get("crm", crm); return crm.Status.LastHandledRequest }).Should(gomega.Equal("while it runs"), "the request is answered when the run has ended")
+	s.Expect(s.jobs(v1alpha1.SourceLabel, "crm")).To(gomega.HaveLen(2))
+	s.Expect(k8s.DeleteAllOf(s.ctx, crm, client.InNamespace(s.namespace))).To(gomega.Succeed())
+}
+
+func ptr[T any](v T) *T { return &v }
