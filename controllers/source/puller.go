@@ -54,6 +54,7 @@ func Wish(s *v1alpha1.Source) (runs.Wish, error) {
 func Pull(s *v1alpha1.Source, start runs.Start, fingerprint string, images workload.Images) (*batchv1ac.JobApplyConfiguration, error) {
 	order := Order(s)
 	order.Slot = start.Slot.UTC().Truncate(time.Second)
+	order.Again = start.Request != ""
 	env, err := workload.Order(order)
 	if err != nil {
 		return nil, fmt.Errorf("building the run %s: %w", start.Name, err)

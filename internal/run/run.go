@@ -38,8 +38,10 @@ type PullOrder struct {
 	Party    string    `json:"party"` // First, Second or Third
 	Slot     time.Time `json:"slot"`  // the moment that the schedule asked for, UTC
 	Mapping  string    `json:"mapping"`
-	Files    *Files    `json:"files,omitempty"`
-	SQL      *SQL      `json:"sql,omitempty"`
+	// Again reads also files that have not changed since they were read: a person asked for the run.
+	Again bool   `json:"again,omitempty"`
+	Files *Files `json:"files,omitempty"`
+	SQL   *SQL   `json:"sql,omitempty"`
 }
 
 // Files names the files to read.

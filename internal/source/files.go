@@ -39,7 +39,7 @@ func (e errUnreachable) Unwrap() error { return e.err }
 // seen is a file that was read to its end and is not yet kept as such.
 type seen struct{ key, version string }
 
-// files reads each file whose version is not the one that was read before.
+// files reads each file whose version is not the one that was read before, and every file when that is asked for.
 func (p *pull) files(ctx context.Context) error {
 	items, err := p.items()
 	if err != nil {
@@ -54,7 +54,7 @@ func (p *pull) files(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		version, read, err := p.file(ctx, file, func(version string) bool { return before == recipe+" "+version })
+		version, read, err := p.file(ctx, file, func(version string) bool { return !p.Order.Again && before == recipe+" "+version })
 		if err != nil {
 			return err
 		}

@@ -185,6 +185,11 @@ func TestPullReadsAnUnchangedFileOnce(t *testing.T) {
 	if report := b.pull(t, order); report.Read != 0 || report.Published != 0 || report.Message == "" {
 		t.Errorf("nothing changed: got %+v", report)
 	}
+	order.Again = true
+	if report := b.pull(t, order); report.Read != 2 || report.Published != 2 {
+		t.Errorf("a run that a person asked for reads everything again: got %+v", report)
+	}
+	order.Again = false
 	b.file(t, "b.csv", "id,email,visits\nu2,b@example.com,5\nu3,c@example.com,1\n")
 	if report := b.pull(t, order); report.Read != 2 || report.Published != 2 {
 		t.Errorf("one file changed: got %+v", report)
