@@ -78,6 +78,10 @@ manifests: $(BIN)/controller-gen $(BIN)/helm ## Generate CRDs, RBAC rules, the c
 verify: generate manifests ## Fail when a generated file is not what generation gives.
 	@hack/verify.sh
 
+.PHONY: tidy
+tidy: ## Tidy every go.mod. Not part of verify: it downloads the tests of every dependency, gigabytes on a fresh machine.
+	for module in $$(git ls-files '*go.mod'); do (cd "$$(dirname "$$module")" && go mod tidy); done
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/helm ## Run the linters; .golangci.yml says why each is there.
 	$(BIN)/golangci-lint run ./...
