@@ -81,7 +81,6 @@ func secondRunSendsNothing(t *testing.T, w world.World, _ *population.Population
 // resentTrafficCountsOnce sends the whole history again, as SDKs do that never saw the answer.
 func resentTrafficCountsOnce(t *testing.T, w world.World, p *population.Population) {
 	must(t, w.Traffic(t.Context()))
-	must(t, w.Kubectl.RunNow(t.Context(), "source/support", "again"))
 	time.Sleep(5 * time.Second) // the engine takes them from the stream; that nothing changes cannot be waited for
 	numbersAgree(t, w, p)
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"kohort.dev/kohort/test/demo/population"
 	"kohort.dev/kohort/test/demo/truth"
@@ -92,17 +91,22 @@ func Agree(lines []Line) bool {
 
 // Print writes the final table.
 func Print(w io.Writer, lines []Line) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\ttruth\tkohort\tmailer\tmarketing\t\t")
+	width := 0
+	for _, l := range lines {
+		width = max(width, len(l.Name))
+	}
+	if _, err := fmt.Fprintf(w, "%-*s %8s %8s %8s %10s\n", width, "", "truth", "kohort", "mailer", "marketing"); err != nil {
+		return fmt.Errorf("printing the table: %w", err)
+	}
 	for _, l := range lines {
 		verdict := "ok"
 		if l.Wrong != "" {
 			verdict = "WRONG: " + l.Wrong
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%s\t%s\t%s\t\n", l.Name, l.Truth, l.Kohort, optional(l.Mailer), optional(l.Marketing), verdict)
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("printing the table: %w", err)
+		_, err := fmt.Fprintf(w, "%-*s %8d %8d %8s %10s  %s\n", width, l.Name, l.Truth, l.Kohort, optional(l.Mailer), optional(l.Marketing), verdict)
+		if err != nil {
+			return fmt.Errorf("printing the table: %w", err)
+		}
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func seeMarketing(ctx context.Context, k kubectl.Kubectl, s *Seen) error {
 		}
 		rows, err := conn.Query(ctx, `
 			SELECT audience, jsonb_array_elements_text(identifiers->'userId')
-			FROM marketing.audience_members ORDER BY 1, 2 COLLATE "C"`)
+			FROM marketing.audience_members`)
 		if err != nil {
 			return err
 		}
@@ -130,6 +130,9 @@ func seeMarketing(ctx context.Context, k kubectl.Kubectl, s *Seen) error {
 			s.Marketing[audience] = append(s.Marketing[audience], user)
 			return nil
 		})
+		for _, members := range s.Marketing {
+			slices.Sort(members)
+		}
 		return err
 	})
 }

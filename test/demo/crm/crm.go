@@ -11,8 +11,10 @@ import (
 	"kohort.dev/kohort/test/demo/population"
 )
 
-// schema is what the shop's database looks like. A trigger would set updated_at in a real one.
+// schema is what the shop's database looks like: the CRM's table, whose updated_at a trigger would set in a real shop, and
+// marketing's own corner, where a Destination keeps its table.
 const schema = `
+CREATE SCHEMA IF NOT EXISTS marketing;
 CREATE TABLE IF NOT EXISTS customers (
 	customer_id text PRIMARY KEY,
 	name        text NOT NULL,

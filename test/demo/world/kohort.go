@@ -154,10 +154,9 @@ func (w World) Retain(ctx context.Context) error {
 // for the engine counts every few seconds. It returns the newest comparison, whether it agrees or not.
 func (w World) Lines(ctx context.Context, p *population.Population) ([]check.Line, error) {
 	var lines []check.Line
-	var seeing error
 	err := Until(ctx, 30*time.Second, func(ctx context.Context) (string, error) {
 		seen, err := check.See(ctx, w.Kubectl)
-		if seeing = err; err != nil {
+		if err != nil {
 			return "", err
 		}
 		lines = check.Compare(truth.Of(p, w.Now()), seen)
@@ -167,7 +166,7 @@ func (w World) Lines(ctx context.Context, p *population.Population) ([]check.Lin
 		return "", nil
 	})
 	if lines == nil && err != nil {
-		return nil, fmt.Errorf("comparing with the truth: %w", seeing)
+		return nil, fmt.Errorf("comparing with the truth: %w", err)
 	}
 	return lines, nil
 }
