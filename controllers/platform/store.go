@@ -1,6 +1,7 @@
 package platform
 
 import (
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -66,6 +67,8 @@ func store(p *v1alpha1.Platform, facts Facts, images workload.Images) *appsv1ac.
 	return appsv1ac.StatefulSet(naming.Store(p.Name), p.Namespace).WithLabels(labels).
 		WithSpec(appsv1ac.StatefulSetSpec().
 			WithReplicas(1).
+			// In order, a pod that never becomes ready would keep a corrected template from being rolled out.
+			WithPodManagementPolicy(appsv1.ParallelPodManagement).
 			WithServiceName(naming.Warehouse(p.Name)).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector)).
 			WithTemplate(pod.Template()).

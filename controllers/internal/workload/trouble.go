@@ -59,8 +59,5 @@ func containerTrouble(c corev1.ContainerStatus) string {
 		return ""
 	}
 	text := fmt.Sprintf("container %s: CrashLoopBackOff: it ends with exit code %d (%s)", c.Name, ended.ExitCode, cmp.Or(ended.Reason, "Error"))
-	if ended.Message != "" {
-		text += ": " + ended.Message
-	}
-	return text
+	return text + ": " + cmp.Or(ended.Message, "its log tells why")
 }

@@ -1,0 +1,127 @@
+package source
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/golden"
+	"kohort.dev/kohort/controllers/internal/podsecurity"
+	"kohort.dev/kohort/controllers/internal/runs"
+	"kohort.dev/kohort/controllers/internal/workload"
+)
+
+var images = workload.Images{Kohort: "kohort:1", Connector: "connector:1", Store: "store:1"}
+
+func named(name string, spec v1alpha1.SourceSpec) *v1alpha1.Source {
+	spec.PlatformRef.Name = "shop"
+	return &v1alpha1.Source{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "team", Generation: 3}, Spec: spec}
+}
+
+func web(http v1alpha1.HTTPSource) *v1alpha1.Source {
+	return named("web", v1alpha1.SourceSpec{HTTP: &http})
+}
+
+func crm() *v1alpha1.Source {
+	return named("crm", v1alpha1.SourceSpec{Party: v1alpha1.PartySecond, Mapping: "root = this", SQL: &v1alpha1.SQLSource{
+		Driver: "postgres", DSNSecretRef: v1alpha1.SecretKeyReference{Name: "crm-db", Key: "url"}, Query: "select * from t where id > $1 order by id", CursorColumn: "id"}})
+}
+
+func files() *v1alpha1.Source {
+	return named("files", v1alpha1.SourceSpec{Mapping: "root = this", Files: &v1alpha1.FilesSource{
+		URL: "file:///in/*.csv", ClaimRef: &v1alpha1.LocalReference{Name: "drop"}, Format: v1alpha1.FormatCSV}})
+}
+
+var start = runs.Start{Name: "crm-1764000000", Slot: time.Unix(1764000000, 0), Request: "now"}
+
+func TestGolden(t *testing.T) {
+	two, ninety := int32(2), int32(90)
+	own := v1alpha1.SecretKeyReference{Name: "mine", Key: "key"}
+	suspended := web(v1alpha1.HTTPSource{})
+	suspended.Spec.Suspend = true
+	for _, c := range []struct {
+		name    string
+		objects []runtime.ApplyConfiguration
+	}{
+		{"http", Collector(web(v1alpha1.HTTPSource{}), images)},
+		{"http-asked", Collector(web(v1alpha1.HTTPSource{WriteKeySecretRef: &own,
+			Autoscaling: &v1alpha1.Autoscaling{MinReplicas: 2, MaxReplicas: 20, TargetCPUUtilizationPercentage: &ninety}}), images)},
+		{"http-fixed", Collector(web(v1alpha1.HTTPSource{Replicas: &two}), images)[3:]},
+		{"http-suspended", Collector(suspended, images)[3:]},
+		{"sql", pulls(t, crm())},
+		{"files", pulls(t, files())},
+	} {
+		t.Run(c.name, func(t *testing.T) { golden.Compare(t, c.name, c.objects...) })
+	}
+}
+
+func pulls(t *testing.T, s *v1alpha1.Source) []runtime.ApplyConfiguration {
+	t.Helper()
+	job, err := Pull(s, start, "0123456789abcdef", images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	podsecurity.Check(t, job.Spec.Template, false)
+	return []runtime.ApplyConfiguration{job}
+}
+
+func TestCollectorsAreRestricted(t *testing.T) {
+	podsecurity.Check(t, deployment(web(v1alpha1.HTTPSource{}), images).Spec.Template, false)
+}
+
+// The fingerprint of an order decides whether a Source without a schedule runs again. If it changed with a version of the
+// operator, every such Source would run again on the day of the upgrade.
+func TestOrderKeepsItsFingerprint(t *testing.T) {
+	for name, c := range map[string]struct {
+		source *v1alpha1.Source
+		want   string
+	}{
+		"sql":   {crm(), "7cdb1ae6b55dfc09"},
+		"files": {files(), "65198c269c0c9ed6"},
+	} {
+		wish, err := Wish(c.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wish.Order != c.want {
+			t.Errorf("%s: the fingerprint is %s and was %s in every version so far", name, wish.Order, c.want)
+		}
+	}
+}
+
+// What is not part of the order does not run a Source again; what is does.
+func TestOrderFollowsTheSpec(t *testing.T) {
+	fingerprint := func(change func(*v1alpha1.Source)) string {
+		s := crm()
+		change(s)
+		wish, err := Wish(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wish.Order
+	}
+	same := fingerprint(func(*v1alpha1.Source) {})
+	for why, change := range map[string]func(*v1alpha1.Source){
+		"suspension":       func(s *v1alpha1.Source) { s.Spec.Suspend = true },
+		"a schedule":       func(s *v1alpha1.Source) { s.Spec.Schedule = "1h" },
+		"a new generation": func(s *v1alpha1.Source) { s.Generation++ },
+		"another Secret":   func(s *v1alpha1.Source) { s.Spec.SQL.DSNSecretRef.Name = "other" },
+	} {
+		if fingerprint(change) != same {
+			t.Errorf("%s changes the order", why)
+		}
+	}
+	for why, change := range map[string]func(*v1alpha1.Source){
+		"the mapping": func(s *v1alpha1.Source) { s.Spec.Mapping = "root = deleted()" },
+		"the query":   func(s *v1alpha1.Source) { s.Spec.SQL.Query = "select 1 where $1" },
+		"the cursor":  func(s *v1alpha1.Source) { s.Spec.SQL.CursorColumn = "at" },
+		"the party":   func(s *v1alpha1.Source) { s.Spec.Party = v1alpha1.PartyThird },
+	} {
+		if fingerprint(change) == same {
+			t.Errorf("%s does not change the order", why)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package sync
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/facts"
+	"kohort.dev/kohort/controllers/internal/golden"
+	"kohort.dev/kohort/controllers/internal/podsecurity"
+	"kohort.dev/kohort/controllers/internal/runs"
+	"kohort.dev/kohort/controllers/internal/workload"
+	"kohort.dev/kohort/internal/run"
+)
+
+var (
+	images = workload.Images{Kohort: "kohort:1", Connector: "connector:1", Store: "store:1"}
+	noon   = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	start  = runs.Start{Name: "vip-mailer-1764000000", Slot: time.Unix(1764000000, 0)}
+)
+
+func vip(change ...func(*v1alpha1.Sync)) *v1alpha1.Sync {
+	s := &v1alpha1.Sync{ObjectMeta: metav1.ObjectMeta{Name: "vip-mailer", Namespace: "team", Generation: 1}, Spec: v1alpha1.SyncSpec{
+		PlatformRef: v1alpha1.LocalReference{Name: "shop"}, AudienceRef: v1alpha1.LocalReference{Name: "vip"}, DestinationRef: v1alpha1.LocalReference{Name: "mailer"},
+		Mode: v1alpha1.SyncMirror, Schedule: "15m", Identifiers: []string{"email"}, Traits: map[string]string{"plan": "plan"}, DeletionPolicy: v1alpha1.DeletionRemove,
+	}}
+	for _, f := range change {
+		f(s)
+	}
+	return s
+}
+
+func mailer() *v1alpha1.Destination {
+	return &v1alpha1.Destination{ObjectMeta: metav1.ObjectMeta{Name: "mailer", Generation: 1}, Spec: v1alpha1.DestinationSpec{
+		PlatformRef: v1alpha1.LocalReference{Name: "shop"},
+		Webhook:     &v1alpha1.WebhookDestination{URL: "https://mail.test", TokenSecretRef: &v1alpha1.SecretKeyReference{Name: "mail", Key: "token"}},
+	}}
+}
+
+func table() *v1alpha1.Destination {
+	return &v1alpha1.Destination{ObjectMeta: metav1.ObjectMeta{Name: "mailer"}, Spec: v1alpha1.DestinationSpec{
+		PlatformRef: v1alpha1.LocalReference{Name: "shop"},
+		SQL:         &v1alpha1.SQLDestination{Driver: "postgres", DSNSecretRef: v1alpha1.SecretKeyReference{Name: "db", Key: "dsn"}, Table: "crm.members"},
+	}}
+}
+
+// evaluated are the facts of a Sync that nothing is missing for.
+func evaluated(d *v1alpha1.Destination) Facts {
+	generation := int64(4)
+	a := &v1alpha1.Audience{ObjectMeta: metav1.ObjectMeta{Name: "vip", Generation: generation}}
+	a.Status.EvaluatedGeneration = &generation
+	return Facts{Platform: facts.Platform{Name: "shop", Found: true, Serves: true}, Audience: a, Destination: d}
+}
+
+func TestGolden(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		d     *v1alpha1.Destination
+		drain bool
+	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"drain", mailer(), true}} {
+		t.Run(c.name, func(t *testing.T) {
+			job, err := Deliver(vip(), evaluated(c.d), start, "0123456789abcdef", images)
+			if c.drain {
+				job, err = Drain(vip(), c.d, start, images)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			podsecurity.Check(t, job.Spec.Template, false)
+			golden.Compare(t, c.name, []runtime.ApplyConfiguration{job}...)
+		})
+	}
+}
+
+// A change of the fingerprint would run every Sync on the day of an upgrade.
+func TestOrderKeepsItsFingerprint(t *testing.T) {
+	wish, err := Wish(vip(), evaluated(mailer()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "dc12303784b48d94"; wish.Order != want {
+		t.Errorf("the fingerprint is %s and was %s in every version so far", wish.Order, want)
+	}
+}
+
+func TestMissing(t *testing.T) {
+	with := func(change func(*v1alpha1.Sync, *Facts)) (*v1alpha1.Sync, Facts) {
+		s, f := vip(), evaluated(mailer())
+		f.Secret = &facts.Secret{Ref: *f.Destination.Spec.Webhook.TokenSecretRef, Field: "spec.webhook.tokenSecretRef", Found: true, HasKey: true}
+		change(s, &f)
+		return s, f
+	}
+	for _, c := range []struct {
+		why    string
+		change func(*v1alpha1.Sync, *Facts)
+		want   string
+	}{
+		{"all is there", func(*v1alpha1.Sync, *Facts) {}, ""},
+		{"no Platform", func(_ *v1alpha1.Sync, f *Facts) { f.Platform.Found = false }, "PlatformNotFound: spec.platformRef: there is no Platform shop"},
+		{"no Audience", func(_ *v1alpha1.Sync, f *Facts) { f.Audience = nil }, "AudienceNotFound: there is no Audience vip"},
+		{"no Destination", func(_ *v1alpha1.Sync, f *Facts) { f.Destination = nil }, "DestinationNotFound: there is no Destination mailer"},
+		{"a Destination of another Platform", func(_ *v1alpha1.Sync, f *Facts) { f.Destination.Spec.PlatformRef.Name = "other" }, "InvalidSpec: Destination mailer belongs to Platform other"},
+		{"no Secret", func(_ *v1alpha1.Sync, f *Facts) { f.Secret.Found = false }, "SecretNotFound: Destination mailer: spec.webhook.tokenSecretRef: there is no Secret mail; create it with the key token"},
+		{"no key", func(_ *v1alpha1.Sync, f *Facts) { f.Secret.HasKey = false }, "SecretNotFound: Destination mailer: spec.webhook.tokenSecretRef: Secret mail has no key token"},
+		{"the store does not run", func(_ *v1alpha1.Sync, f *Facts) { f.Platform.Serves = false }, "PlatformNotReady: Platform shop does not serve yet"},
+		{"never evaluated", func(_ *v1alpha1.Sync, f *Facts) { f.Audience.Status.EvaluatedGeneration = nil }, "AwaitingFirstEvaluation: the engine has not evaluated generation 4"},
+		{"an older generation was", func(_ *v1alpha1.Sync, f *Facts) { f.Audience.Generation = 5 }, "AwaitingFirstEvaluation: the engine has not evaluated generation 5"},
+		{"the Audience is going", func(_ *v1alpha1.Sync, f *Facts) { f.Audience.DeletionTimestamp = &metav1.Time{Time: noon} }, "Draining: Audience vip is being deleted"},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			got := ""
+			if o := Missing(with(c.change)); o != nil {
+				status := &v1alpha1.CommonStatus{}
+				o.Summarise(status, 1, noon)
+				got = status.Conditions[0].Reason + ": " + status.Conditions[0].Message
+			}
+			if !strings.HasPrefix(got, c.want) || (got == "") != (c.want == "") {
+				t.Errorf("got %q, want %q…", got, c.want)
+			}
+		})
+	}
+}
+
+// What a destination holds is told by the newest run that knows it.
+func TestAccount(t *testing.T) {
+	record := func(name string, slot int, result string, report run.Report) runs.Record {
+		at := metav1.NewTime(noon.Add(time.Duration(slot) * time.Minute))
+		report.Result = result
+		return runs.Record{Run: v1alpha1.Run{Name: name, Slot: &at, Finished: &at, Result: result}, Report: report}
+	}
+	s := vip()
+	first := record("a", 1, v1alpha1.RunSucceeded, run.Report{Members: 9, Added: 9})
+	Account(s, []runs.Record{first}, &first, &first)
+	early := record("b", 2, v1alpha1.RunFailed, run.Report{})
+	Account(s, []runs.Record{early, first}, &early, &early)
+	if *s.Status.Members != 9 {
+		t.Errorf("after a run that failed before it got there the destination holds %d members, want 9", *s.Status.Members)
+	}
+	late := record("c", 3, v1alpha1.RunFailed, run.Report{Members: 7, Pending: 2})
+	Account(s, []runs.Record{late, early, first}, &late, &late)
+	if *s.Status.Members != 7 || s.Status.Pending != 2 {
+		t.Errorf("members = %d, pending = %d, want 7 and 2", *s.Status.Members, s.Status.Pending)
+	}
+	records := []runs.Record{early, first} // an old failed Job outlives newer ones that succeeded
+	for i := range 20 {
+		r := record(string(rune('d'+i)), 4+i, v1alpha1.RunSucceeded, run.Report{})
+		records = append([]runs.Record{r}, records...)
+		Account(s, records, &records[0], &records[0])
+	}
+	if len(s.Status.History) != maxHistory || s.Status.History[0].Name != string(rune('d'+19)) {
+		t.Errorf("%d runs in the history, the newest is %s", len(s.Status.History), s.Status.History[0].Name)
+	}
+	for _, h := range s.Status.History {
+		if h.Name == "b" {
+			t.Error("a run that had left the history came back")
+		}
+	}
+}
