@@ -12,12 +12,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"kohort.dev/kohort/api/v1alpha1"
 )
@@ -75,7 +75,7 @@ func (c *connection) token(ctx context.Context, platform string) (string, error)
 	case err != nil:
 		return "", fmt.Errorf("reading the API token: %w", err)
 	case len(secret.Data["token"]) == 0:
-		return "", fmt.Errorf("Secret %s has no key token", name)
+		return "", fmt.Errorf("key token is missing in Secret %s", name)
 	}
 	return string(secret.Data["token"]), nil
 }
@@ -119,16 +119,16 @@ func (c *connection) forward(ctx context.Context, pod string, port int) (local i
 		return 0, fmt.Errorf("forwarding a port: %w", err)
 	}
 	// As kubectl does: over a websocket, and over SPDY where the API server is too old for that.
-	fallback := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
-	tunnel, err := portforward.NewSPDYOverWebsocketDialer(url, config)
+	fallback := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	tunnel, err := portforward.NewSPDYOverWebsocketDialerForStreaming(url, config)
 	if err != nil {
 		return 0, fmt.Errorf("forwarding a port: %w", err)
 	}
-	dialer := portforward.NewFallbackDialer(tunnel, fallback, func(err error) bool {
+	dialer := portforward.NewFallbackDialerForStreaming(tunnel, fallback, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	ready := make(chan struct{})
-	forwarder, err := portforward.NewOnAddressesWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
+	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(ctx, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
 		return 0, fmt.Errorf("forwarding a port: %w", err)
 	}

@@ -147,8 +147,7 @@ func ask(ctx context.Context, address, token, identifier string, events int) ([]
 }
 
 func showJSON(out io.Writer, answer []byte) error {
-	var any json.RawMessage = answer
-	text, err := json.MarshalIndent(any, "", "  ")
+	text, err := json.MarshalIndent(json.RawMessage(answer), "", "  ")
 	if err != nil {
 		return fmt.Errorf("reading the engine's answer: %w", err)
 	}

@@ -20,6 +20,7 @@ type Plan struct {
 
 	columns columns
 	rules   []string // SQL of each Audience's rule over the columns
+	levels  []int    // of each Audience: above those it asks for, from 0
 }
 
 // Planned is one Audience of a Plan.
@@ -76,9 +77,14 @@ func Compile(due []*v1alpha1.Audience, now time.Time) (Plan, error) {
 			return Plan{}, fmt.Errorf("compiling Audience %s: %w", a.Name, err)
 		}
 		answers := make(map[string]string, len(d.questions))
+		level := 0
 		for _, q := range d.questions {
 			answers[q.name] = plan.columns.answer(q, number)
+			if below, planned := number[q.audience]; planned {
+				level = max(level, plan.levels[below]+1)
+			}
 		}
+		plan.levels = append(plan.levels, level)
 		plan.rules = append(plan.rules, d.rule.sql(answers))
 		plan.Audiences = append(plan.Audiences, Planned{Name: a.Name, Generation: a.Generation, Definition: Definition(a)})
 		number[a.Name] = i

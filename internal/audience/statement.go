@@ -47,9 +47,16 @@ var earliest = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 func (p Plan) Members(b Bucket) string {
 	from := "SELECT p AS profile, " + strings.Join(p.columns.merged(), ", ") +
 		"\nFROM (\n" + strings.Join(p.parts(b), "\nUNION ALL\n") + "\n)\nGROUP BY p"
-	// Each rule is a column of a SELECT of its own, so that an audience that others ask for is computed once.
-	for i, rule := range p.rules {
-		from = fmt.Sprintf("SELECT *, %s AS m%d FROM (\n%s\n)", rule, i, from)
+	// Rules of one level are columns of one SELECT over those of the level below, so that an audience that others ask for
+	// is computed once.
+	for level := 0; slices.Contains(p.levels, level); level++ {
+		rules := []string{"*"}
+		for i, rule := range p.rules {
+			if p.levels[i] == level {
+				rules = append(rules, fmt.Sprintf("%s AS m%d", rule, i))
+			}
+		}
+		from = "SELECT " + strings.Join(rules, ", ") + " FROM (\n" + from + "\n)"
 	}
 	numbers := make([]string, len(p.rules))
 	for i := range p.rules {

@@ -34,8 +34,31 @@ func Validate(a *v1alpha1.Audience, known map[string]*v1alpha1.Audience) error {
 		if path := pathTo(a.Name, other, known, nil); path != nil {
 			return invalid(field, "audiences refer to each other in a circle: %s; take one reference out", strings.Join(append([]string{a.Name}, path...), " -> "))
 		}
+		if depth(other, known, map[string]int{}) > maxNesting {
+			return invalid(field, "audiences ask for audiences more than %d deep; write the criteria out where they are needed", maxNesting)
+		}
 	}
 	return nil
+}
+
+// maxNesting of audiences that ask for audiences. Each level is a level of the statement that computes them.
+const maxNesting = 16
+
+// depth is how many audiences stand in the longest chain of references from one on. Those in a circle, which are invalid
+// and never computed, end a chain. depths remembers, so that many ways to the same audience cost no more than one.
+func depth(a *v1alpha1.Audience, known map[string]*v1alpha1.Audience, depths map[string]int) int {
+	if n, seen := depths[a.Name]; seen {
+		return n
+	}
+	depths[a.Name] = 0
+	longest := 0
+	for _, name := range References(a) {
+		if to := known[name]; to != nil {
+			longest = max(longest, depth(to, known, depths))
+		}
+	}
+	depths[a.Name] = longest + 1
+	return longest + 1
 }
 
 // pathTo is the way from an audience along its references to the one named target, both ends included; nil without one.

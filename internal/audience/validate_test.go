@@ -2,6 +2,7 @@ package audience
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -64,6 +65,10 @@ func TestValidate(t *testing.T) {
 		"apart":     audienceOf("apart", "", member("m", "one")),
 		"broken":    audienceOf("broken", "nonsense(", did("a")),
 	}
+	for i := range 20 { // d0 asks for nobody, d1 for d0, d2 for d1 …
+		known[fmt.Sprintf("d%d", i)] = audienceOf(fmt.Sprintf("d%d", i), "", member("m", fmt.Sprintf("d%d", i-1)))
+	}
+	known["d0"] = audienceOf("d0", "", did("a"))
 	cases := []struct {
 		why      string
 		audience *v1alpha1.Audience
@@ -104,6 +109,9 @@ func TestValidate(t *testing.T) {
 		{"an audience of another Platform", audienceOf("x", "", member("m", "elsewhere")), "InvalidSpec", []string{`"other"`, `"shop"`}},
 		{"itself", audienceOf("x", "", member("m", "x")), "InvalidSpec", []string{"its own members"}},
 		{"a circle says its way", known["one"], "InvalidSpec", []string{"one -> two -> three -> one"}},
+
+		{"audiences upon audiences", known["d16"], "", nil},
+		{"without end", known["d17"], "InvalidSpec", []string{"16 deep", "write the criteria out"}},
 
 		{"a list is no value", audienceOf("x", "", has("a", "Equals", `["pro"]`)), "InvalidSpec", []string{"spec.criteria[a].trait.values[0]", "list"}},
 		{"null is no value", audienceOf("x", "", has("a", "Equals", `"pro"`, `null`)), "InvalidSpec", []string{"values[1]", "NotExists"}},

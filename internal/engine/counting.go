@@ -41,10 +41,7 @@ func (c *counting) run(ctx context.Context, conn driver.Conn) error {
 				rest = min(max(rest, countShare*c.now().Sub(began)), longestWait)
 			}
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			c.logger.Warn("counting profiles and events; trying again", "error", err.Error())
 		}
 		if !pause(ctx, rest) {

@@ -34,10 +34,7 @@ type enforcement struct {
 func (e *enforcement) run(ctx context.Context, conn driver.Conn) error {
 	for {
 		next, err := e.pass(ctx, conn)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			e.logger.Warn("enforcing retention; trying again", "error", err.Error())
 			next = e.now().Add(retryDelay(1))
 		}
@@ -67,7 +64,7 @@ func (e *enforcement) pass(ctx context.Context, conn driver.Conn) (time.Time, er
 		if !tried || try.generation != p.Generation || try.request != request(p.Annotations) || !try.next.After(e.now()) {
 			try = e.enforce(ctx, conn, p, try)
 			if ctx.Err() != nil {
-				return time.Time{}, nil
+				return time.Time{}, ctx.Err()
 			}
 			e.attempts[p.UID] = try
 		}

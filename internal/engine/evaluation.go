@@ -43,10 +43,7 @@ func (e *evaluation) run(ctx context.Context, conn driver.Conn) error {
 	members := membership.New(conn)
 	for {
 		next, err := e.pass(ctx, members)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			e.logger.Warn("evaluating audiences; trying again", "error", err.Error())
 			next = e.now().Add(retryDelay(1))
 		}

@@ -41,33 +41,38 @@ func newIngestion(cfg Config, objects objects, js jetstream.JetStream, metrics *
 // running is an Ingest at work.
 type running struct {
 	cancel context.CancelFunc
-	ended  chan error
+	done   chan struct{} // closed when it has ended
+	err    error         // how, once done is closed
 }
 
 // start runs an Ingest until it is stopped or ctx ends.
 func (i *ingestion) start(ctx context.Context, conn driver.Conn) *running {
 	inner, cancel := context.WithCancel(ctx)
-	r := &running{cancel: cancel, ended: make(chan error, 1)}
+	r := &running{cancel: cancel, done: make(chan struct{})}
 	ingest := NewIngest(IngestConfig{Conn: conn, JetStream: i.stream, Rules: i.rules, Logger: i.logger, Clock: i.now})
-	go func() { r.ended <- ingest.Run(inner) }()
+	go func() {
+		defer close(r.done)
+		r.err = ingest.Run(inner)
+	}()
 	i.set(ingest, nil)
 	return r
 }
 
 // stop waits until it has ended; nothing when it does not run.
 func (r *running) stop() {
-	if r != nil {
-		r.cancel()
-		<-r.ended
+	if r == nil {
+		return
 	}
+	r.cancel()
+	<-r.done
 }
 
 // end tells when it ends by itself; never when it does not run.
-func (r *running) end() <-chan error {
+func (r *running) end() <-chan struct{} {
 	if r == nil {
 		return nil
 	}
-	return r.ended
+	return r.done
 }
 
 // run keeps one Ingest running until ctx ends.
@@ -91,13 +96,13 @@ func (i *ingestion) run(ctx context.Context, conn driver.Conn) error {
 			i.set(i.current, nil)
 		}
 		select {
-		case err := <-work.end():
+		case <-work.end():
 			work.cancel()
+			err := fmt.Errorf("ended by itself: %w", work.err)
 			work = nil
 			if ctx.Err() != nil {
 				return nil
 			}
-			err = fmt.Errorf("ended by itself: %w", err)
 			i.set(nil, err)
 			i.logger.Error("ingestion; starting it again", "error", err.Error())
 			if !pause(ctx, retryDelay(failures)) {

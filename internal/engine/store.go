@@ -72,7 +72,7 @@ func (s *store) follow(ctx context.Context) error {
 func (s *store) set(conn driver.Conn, fault error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (fault == nil) != (s.fault == nil) && s.fault != errNotOpened {
+	if (fault == nil) != (s.fault == nil) && !errors.Is(s.fault, errNotOpened) {
 		if fault == nil {
 			s.logger.Info("the warehouse answers again")
 		} else {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"kohort.dev/kohort/internal/audience"
 )
 
@@ -77,11 +79,20 @@ func (s *Store) log(ctx context.Context, plan audience.Plan, next []change) erro
 	}
 	count := int(profiles*uint64(len(next))/groupedRows) + 1
 	for i := range count {
-		if err := s.conn.Exec(ctx, difference(plan, next, audience.Bucket{Index: i, Count: count})); err != nil {
-			return fmt.Errorf("evaluating %s: %w", strings.Join(namesOf(next), ", "), err)
+		if err := s.conn.Exec(large(ctx), difference(plan, next, audience.Bucket{Index: i, Count: count})); err != nil {
+			return fmt.Errorf("evaluating %s: %w", listed(next), err)
 		}
 	}
 	return nil
+}
+
+// large lets a statement be as long as a hundred audiences with all the values they may have. Its depth is bounded by what
+// audience.Validate lets pass.
+func large(ctx context.Context) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"max_query_size": 256 << 20, "max_ast_elements": 10_000_000, "max_expanded_ast_elements": 50_000_000,
+		"max_parser_depth": 10_000, "max_ast_depth": 10_000, "max_parser_backtracks": 100_000_000,
+	}))
 }
 
 // difference is the statement that logs how the members of a plan differ from the stored ones.
@@ -182,7 +193,7 @@ func (s *Store) Remove(ctx context.Context, names []string, at time.Time) error 
 	err = s.conn.Exec(ctx, "INSERT INTO membership_log (audience, at, profile, change, revision) SELECT audience, "+audience.Moment(at)+
 		", profile, 'left', ["+strings.Join(numbers, ", ")+"][indexOf(["+quoted(names)+"], toString(audience))] FROM memberships FINAL WHERE audience IN ("+quoted(names)+")")
 	if err != nil {
-		return fmt.Errorf("removing the members of %s: %w", strings.Join(names, ", "), err)
+		return fmt.Errorf("removing the members of %s: %w", listed(next), err)
 	}
 	if _, err := s.apply(ctx, next, at); err != nil {
 		return err

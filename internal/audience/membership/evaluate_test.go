@@ -9,6 +9,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kohort.dev/kohort/api/v1alpha1"
@@ -165,15 +166,13 @@ func TestCrashBetweenWrites(t *testing.T) {
 				if got := text(t, conn, membersQuery); got != "[0,1,2,3,4]" {
 					t.Errorf("members %s", got)
 				}
-				log := "[(1,'entered',0),(1,'entered',1),(2,'entered',2),(3,'entered',3),(3,'entered',4)]"
-				switch before {
-				case "INSERT INTO membership_log": // nothing was written, so it is all one revision
-					log = "[(1,'entered',0),(1,'entered',1),(2,'entered',2),(2,'entered',3),(2,'entered',4)]"
-				}
-				if before == "INSERT INTO audience_revisions" {
-					// Step 2 was over: profile 3 is a member, and the row that this test took out of the log is not made again.
-					log = "[(1,'entered',0),(1,'entered',1),(2,'entered',2),(3,'entered',4)]"
-				}
+				// After a crash before the log nothing was written, so all is one revision. After one before the last step
+				// profile 3 is a member, and the row that this test took out of the log is not made again.
+				log := map[string]string{
+					"INSERT INTO membership_log":     "[(1,'entered',0),(1,'entered',1),(2,'entered',2),(2,'entered',3),(2,'entered',4)]",
+					"INSERT INTO memberships":        "[(1,'entered',0),(1,'entered',1),(2,'entered',2),(3,'entered',3),(3,'entered',4)]",
+					"INSERT INTO audience_revisions": "[(1,'entered',0),(1,'entered',1),(2,'entered',2),(3,'entered',4)]",
+				}[before]
 				if got := text(t, conn, logQuery); got != log {
 					t.Errorf("log\n%s, want\n%s", got, log)
 				}
@@ -208,4 +207,76 @@ func TestBucketsAreTheWhole(t *testing.T) {
 	if whole == "(0,0)" {
 		t.Error("nobody was found: the test compares nothing")
 	}
+}
+
+// The largest statements that valid Audiences can make must be ones that the engine takes.
+func TestLargestStatements(t *testing.T) {
+	conn := warehousetest.Open(t)
+	buy(t, conn, 1, 3)
+	store := New(conn)
+	evaluate := func(why string, size uint64, due ...*v1alpha1.Audience) {
+		t.Helper()
+		known := map[string]*v1alpha1.Audience{}
+		for _, a := range due {
+			known[a.Name] = a
+		}
+		for _, a := range due {
+			if err := audience.Validate(a, known); err != nil {
+				t.Fatalf("%s: %v", why, err)
+			}
+		}
+		results, err := store.Evaluate(t.Context(), compiled(t, noon, due...))
+		if err != nil {
+			t.Fatalf("%s: %.500v", why, err)
+		}
+		for name, result := range results {
+			if result.Size != size {
+				t.Errorf("%s: %s has %d members, want %d", why, name, result.Size, size)
+			}
+		}
+	}
+
+	deep := buyers()
+	for deep.Spec.Match = "bought"; ; {
+		last := deep.Spec.Match
+		deep.Spec.Match = "(bought && !(!" + last + "))"
+		if len(deep.Spec.Match) > 4096 || audience.Validate(deep, nil) != nil {
+			deep.Spec.Match = last
+			break
+		}
+	}
+	if len(deep.Spec.Match) < 300 {
+		t.Fatalf("match has %d characters only: %s", len(deep.Spec.Match), deep.Spec.Match)
+	}
+	chain := []*v1alpha1.Audience{deep}
+	for i := range 16 {
+		next := deep.DeepCopy()
+		next.Name = fmt.Sprintf("level-%d", i)
+		next.Spec.Criteria = []v1alpha1.Criterion{{Name: "bought", Audience: &v1alpha1.LocalReference{Name: chain[i].Name}}}
+		chain = append(chain, next)
+	}
+	evaluate("deep rules on deep rules", 2, chain...)
+
+	var many []*v1alpha1.Audience
+	for i := range 200 {
+		a := buyers()
+		a.Name = fmt.Sprintf("many-%d", i)
+		a.Spec.Criteria[0].Event.Within = v1alpha1.Duration(fmt.Sprintf("%dd", i+1))
+		many = append(many, a)
+	}
+	evaluate("many audiences", 2, many...)
+
+	wide := buyers()
+	for i := range 31 {
+		c := v1alpha1.Criterion{Name: fmt.Sprintf("c%d", i), Event: &v1alpha1.EventCriterion{Name: "Order Completed"}}
+		for j := range 16 {
+			w := v1alpha1.PropertyCondition{Property: fmt.Sprintf("p%d", j), Operator: v1alpha1.OperatorNotEquals}
+			for k := range 256 {
+				w.Values = append(w.Values, apiextensionsv1.JSON{Raw: fmt.Appendf(nil, `"value %d %d %d"`, i, j, k)})
+			}
+			c.Event.Where = append(c.Event.Where, w)
+		}
+		wide.Spec.Criteria = append(wide.Spec.Criteria, c)
+	}
+	evaluate("as many values as an audience may have", 2, wide)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -95,7 +94,7 @@ func (s *Store) apply(ctx context.Context, changes []change, at time.Time) (map[
 	err := s.conn.Exec(ctx, "INSERT INTO memberships (audience, profile, since, revision, deleted) "+
 		"SELECT audience, profile, at, revision, change = 'left' FROM membership_log WHERE audience IN ("+quoted(names)+") AND "+revisions(changes))
 	if err != nil {
-		return nil, fmt.Errorf("storing the members of %s: %w", strings.Join(names, ", "), err)
+		return nil, fmt.Errorf("storing the members of %s: %w", listed(changes), err)
 	}
 	sizes, err := s.sizes(ctx, names)
 	if err != nil {
@@ -119,7 +118,7 @@ func (s *Store) apply(ctx context.Context, changes []change, at time.Time) (map[
 		warehouse.Column{Name: "size", Type: "UInt64", Values: rows.sizes},
 		warehouse.Column{Name: "at", Type: "DateTime64(3, 'UTC')", Values: rows.at})
 	if err != nil {
-		return nil, fmt.Errorf("completing the revisions of %s: %w", strings.Join(names, ", "), err)
+		return nil, fmt.Errorf("completing the revisions of %s: %w", listed(changes), err)
 	}
 	return sizes, nil
 }

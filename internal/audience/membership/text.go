@@ -15,6 +15,14 @@ func namesOf(changes []change) []string {
 	return names
 }
 
+// listed names the Audiences of changes, or counts them when they are many.
+func listed(changes []change) string {
+	if len(changes) > 3 {
+		return fmt.Sprintf("%d audiences", len(changes))
+	}
+	return strings.Join(namesOf(changes), ", ")
+}
+
 func quoted(names []string) string {
 	out := make([]string, len(names))
 	for i, name := range names {
