@@ -81,9 +81,6 @@ func (o Outcome) IsReleased() bool { return o.kind == released }
 // Handled says that the newest spec was dealt with as far as can be: observedGeneration may follow it.
 func (o Outcome) Handled() bool { return o.kind == done || o.kind == stalled }
 
-// Failed says that the pass broke off.
-func (o Outcome) Failed() bool { return o.kind == failed }
-
 // EventType is Warning when a person may have to act.
 func (o Outcome) EventType() string {
 	if o.kind == done || o.kind == progressing {

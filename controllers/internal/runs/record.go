@@ -238,11 +238,6 @@ func Outdated(records []Record) []string {
 	return names
 }
 
-// Answered says that a run for a request is there.
-func Answered(records []Record, request string) bool {
-	return slices.ContainsFunc(records, func(r Record) bool { return r.Request == request })
-}
-
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
