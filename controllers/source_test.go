@@ -16,11 +16,6 @@ import (
 	"kohort.dev/kohort/internal/run"
 )
 
-func (s *scene) pullJob(source string) string {
-	s.t.Helper()
-	return s.job(v1alpha1.SourceLabel, source).Name
-}
-
 // serving makes a Platform whose store and engine run.
 func (s *scene) serving() {
 	s.t.Helper()

@@ -119,7 +119,7 @@ func Summary(a *v1alpha1.Audience, f Facts, synced metav1.Condition, late *v1alp
 		return outcome.Stall(synced.Reason, synced.Message)
 	}
 	switch synced.Reason {
-	case v1alpha1.ReasonProgressing, v1alpha1.ReasonAwaitingEvaluation:
+	case v1alpha1.ReasonProgressing, v1alpha1.ReasonAwaitingEvaluation, v1alpha1.ReasonPlatformNotReady:
 		return outcome.Progress(synced.Reason, synced.Message)
 	default:
 		return outcome.Wait(synced.Reason, synced.Message)

@@ -38,9 +38,10 @@ func (p Platform) NotFound() outcome.Outcome {
 	return outcome.Wait(v1alpha1.ReasonPlatformNotFound, fmt.Sprintf("spec.platformRef: there is no Platform %s in this namespace; create it", p.Name))
 }
 
-// NotServing waits for a Platform's store.
+// NotServing waits for a Platform's store. It is progress, for most often both were made together; the Platform itself
+// says when something is wrong.
 func (p Platform) NotServing() outcome.Outcome {
-	return outcome.Wait(v1alpha1.ReasonPlatformNotReady, fmt.Sprintf("Platform %s does not serve yet; kubectl describe platform %s tells why", p.Name, p.Name))
+	return outcome.Progress(v1alpha1.ReasonPlatformNotReady, fmt.Sprintf("Platform %s does not serve yet; kubectl describe platform %s tells why", p.Name, p.Name))
 }
 
 // Stopped waits for a suspended Platform.

@@ -21,6 +21,9 @@ const maxMessage = 1024
 // conflictPause is the wait after a write met a newer object: by then the cache has it.
 const conflictPause = 200 * time.Millisecond
 
+// terminatingPause is the wait in a namespace that is being deleted.
+const terminatingPause = 10 * time.Second
+
 type kind int
 
 const (
@@ -158,6 +161,9 @@ func Of(err error) Outcome {
 	switch {
 	case errors.As(err, &own):
 		return own.Outcome()
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		// Soon this object is gone too; until then there is nothing to be done, and nobody to be alarmed.
+		return Progress(v1alpha1.ReasonProgressing, "the namespace is being deleted").Again(terminatingPause)
 	case apierrors.IsInvalid(err):
 		return Stall(v1alpha1.ReasonInvalidSpec, err.Error())
 	default:

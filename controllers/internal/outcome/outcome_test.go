@@ -16,9 +16,9 @@ import (
 )
 
 var (
-	conflict = fmt.Errorf("writing: %w", apierrors.NewConflict(schema.GroupResource{Resource: "syncs"}, "x", errors.New("newer")))
-	invalid  = fmt.Errorf("applying: %w", apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "x", nil))
-	broken   = errors.New("connection refused")
+	errConflict = fmt.Errorf("writing: %w", apierrors.NewConflict(schema.GroupResource{Resource: "syncs"}, "x", errors.New("newer")))
+	errInvalid  = fmt.Errorf("applying: %w", apierrors.NewInvalid(schema.GroupKind{Kind: "Deployment"}, "x", nil))
+	errBroken   = errors.New("connection refused")
 )
 
 // known is an error that knows its outcome, as that of a taken name.
@@ -41,11 +41,11 @@ func TestSummarise(t *testing.T) {
 		{"under way", Progress("Progressing", "m"), "False True - 5", "Normal", 0, false},
 		{"something is missing", Wait("SecretNotFound", "m"), "False True - 5", "Warning", 0, false},
 		{"a person is needed", Stall("InvalidSpec", "m"), "False - True 7", "Warning", 0, false},
-		{"an error", Retry(broken), "Unknown True - 5", "Warning", 0, true},
-		{"a conflict is no news", Retry(conflict), "True - - 5", "Warning", conflictPause, false},
-		{"what the API server calls invalid is the spec's fault", Of(invalid), "False - True 7", "Warning", 0, false},
-		{"an error that knows, among others", Of(errors.Join(broken, known{})), "False - True 7", "Warning", 0, false},
-		{"any other error", Of(broken), "Unknown True - 5", "Warning", 0, true},
+		{"an error", Retry(errBroken), "Unknown True - 5", "Warning", 0, true},
+		{"a conflict is no news", Retry(errConflict), "True - - 5", "Warning", conflictPause, false},
+		{"what the API server calls invalid is the spec's fault", Of(errInvalid), "False - True 7", "Warning", 0, false},
+		{"an error that knows, among others", Of(errors.Join(errBroken, known{})), "False - True 7", "Warning", 0, false},
+		{"any other error", Of(errBroken), "Unknown True - 5", "Warning", 0, true},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			// Before, it was Ready at generation 5.
