@@ -62,7 +62,9 @@ func (p *Postgres) unanswered(err error, host string) error {
 	var dial *net.OpError
 	var resolve *net.DNSError
 	unconnected := errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &resolve)
-	return &UnavailableError{Unconnected: unconnected, Err: fmt.Errorf("connecting to %s: %w", host, cause)}
+	// One address may have several tries, a line each; a status has one line.
+	text := strings.ReplaceAll(cause.Error(), "\n", "; ")
+	return &UnavailableError{Unconnected: unconnected, Err: fmt.Errorf("connecting to %s: %s; check that it runs and that the host in the Secret key that spec.sql.dsnSecretRef names is right", host, text)}
 }
 
 func (p *Postgres) schema() string {

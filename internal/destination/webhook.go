@@ -137,12 +137,12 @@ func (w *Webhook) unanswered(err error) error {
 	cause := withoutURL(err)
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return &UnavailableError{Err: fmt.Errorf("%s did not answer within %s", w.host, RequestTimeout)}
+		return &UnavailableError{Err: fmt.Errorf("%s did not answer within %s; look at the receiver's log", w.host, RequestTimeout)}
 	}
 	var dial *net.OpError
 	var resolve *net.DNSError
 	unconnected := errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &resolve)
-	return &UnavailableError{Unconnected: unconnected, Err: fmt.Errorf("connecting to %s: %w", w.host, cause)}
+	return &UnavailableError{Unconnected: unconnected, Err: fmt.Errorf("connecting to %s: %w; check that it runs and that spec.webhook.url is right", w.host, cause)}
 }
 
 // withoutURL takes the URL out of an error of package net/http: its path and query may hold a credential.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/warehouse"
 )
@@ -27,6 +29,13 @@ func ask(ctx context.Context, question func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	return warehouse.Retry(ctx, func() error { return question(ctx) })
+}
+
+// isOutOfMemory says whether the warehouse refused a question for the memory that its answer needs.
+// https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp: MEMORY_LIMIT_EXCEEDED
+func isOutOfMemory(err error) bool {
+	var exception *clickhouse.Exception
+	return errors.As(err, &exception) && exception.Code == 241
 }
 
 // explain gives an error that has no reason yet its reason.

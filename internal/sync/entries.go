@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"kohort.dev/kohort/internal/run"
 )
 
 // chunkPages is how many pages of customers are read in full at once. Fewer would ask the warehouse more often, more
@@ -14,7 +16,7 @@ const chunkPages = 4
 
 // deliverPending sends the members that an earlier run left pending.
 func (s *session) deliverPending(ctx context.Context) error {
-	ids, err := s.state.ids(ctx, span{"0", end}, "status = 'pending'")
+	ids, err := s.state.ids(ctx, whole(), "status = 'pending'")
 	if err != nil {
 		return err
 	}
@@ -38,14 +40,22 @@ func (s *session) deliverPending(ctx context.Context) error {
 func (s *session) deliverDifference(ctx context.Context, part span) error {
 	var changed []wanted
 	var refusals []found
+	tooLarge := false
 	err := ask(ctx, func(ctx context.Context) error {
 		changed, refusals = changed[:0], refusals[:0]
-		return difference(s.audience.hashes(ctx, part), s.state.rows(ctx, part),
+		err := difference(s.audience.hashes(ctx, part), s.state.rows(ctx, part),
 			func(w wanted) { changed = append(changed, w) },
 			func(row found) { refusals = append(refusals, row) })
+		if tooLarge = isOutOfMemory(err); tooLarge {
+			return nil // asking again would not help
+		}
+		return err
 	})
 	if err != nil {
 		return err
+	}
+	if tooLarge {
+		return s.deliverHalves(ctx, part)
 	}
 	for _, row := range refusals {
 		if !s.state.isOwn(row.version) { // what was refused in this run is counted
@@ -66,6 +76,18 @@ func (s *session) deliverDifference(ctx context.Context, part span) error {
 		}
 	}
 	return nil
+}
+
+// deliverHalves does in two steps what the warehouse has not the memory for in one.
+func (s *session) deliverHalves(ctx context.Context, part span) error {
+	first, second, ok := part.halves()
+	if !ok {
+		return run.Fail(reasonPlatformNotReady, "the store has not enough memory to compare even a small part of audience %s; raise spec.storage.embedded.resources of the Platform", s.audience.name)
+	}
+	if err := s.deliverDifference(ctx, first); err != nil {
+		return err
+	}
+	return s.deliverDifference(ctx, second)
 }
 
 // deliverMembers reads members in full and sends those that have to be.

@@ -133,16 +133,27 @@ func TestSpansCoverEveryIDOnce(t *testing.T) {
 		if want := max(1, int((rows+spanRows-1)/spanRows)); len(parts) != want {
 			t.Errorf("%d rows are cut into %d spans, want %d", rows, len(parts), want)
 		}
-		for _, id := range []string{"00000000-0000", "24924924-9249", "24924925-0000", "7fffffff-ffff", "80000000-0000", "ffffffff-ffff"} {
-			hits := 0
-			for _, p := range parts {
-				if id >= p.low && id < p.high {
-					hits++
-				}
-			}
-			if hits != 1 {
-				t.Errorf("id %s is in %d of the spans %v", id, hits, parts)
+		first, second, _ := parts[len(parts)-1].halves()
+		parts = append(parts[:len(parts)-1], first, second)
+		if parts[0].low != 0 || parts[len(parts)-1].high != idSpace {
+			t.Errorf("the spans %v do not cover all ids", parts)
+		}
+		for i := range len(parts) - 1 {
+			if parts[i].high != parts[i+1].low {
+				t.Errorf("the spans %v leave ids out or have some twice", parts)
 			}
 		}
+	}
+	for part, want := range map[span]string{
+		whole():                  "id >= '00000000' AND id < 'g'",
+		{1 << 31, 3 << 30}:       "id >= '80000000' AND id < 'c0000000'",
+		{1, idSpace>>12 + 1<<12}: "id >= '00000001' AND id < '00101000'",
+	} {
+		if got := part.condition("id"); got != want {
+			t.Errorf("%v selects %s, want %s", part, got, want)
+		}
+	}
+	if _, _, ok := (span{0, idSpace >> 12}).halves(); ok {
+		t.Error("cutting spans does not end")
 	}
 }

@@ -5,13 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/go-cmp/cmp"
 
 	"kohort.dev/kohort/internal/destination"
 	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/store/storetest"
+	"kohort.dev/kohort/internal/store/warehouse"
 	"kohort.dev/kohort/internal/warehouse/warehousetest"
 )
 
@@ -321,5 +327,103 @@ func TestChangedOrderSendsEverybodyAgain(t *testing.T) {
 	last := moved.log[len(moved.log)-1]
 	if last.Op != destination.OpRemove || len(last.Identifiers["userId"]) != 1 {
 		t.Errorf("the removal %+v does not name the user id, which was sent before", last)
+	}
+}
+
+// The trait that is sent is the one that the profile shows, whatever ordinals its values were written under.
+func TestLatestTraitIsSent(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	w.know(people(1, 2)...)
+	w.merge(2, 1)
+	w.enter("vip", 1)
+	write := func(n uint64, value string, at time.Time, seq uint64) {
+		w.insert("traits", column("profile", "UInt64", []uint64{n}), column("name", "String", []string{"plan"}), column("value", "String", []string{value}),
+			column("occurred", "DateTime64(3, 'UTC')", []time.Time{at}), column("seq", "UInt64", []uint64{seq}))
+	}
+	late := start.Add(time.Hour)
+	for _, c := range []struct {
+		why, want string
+		profile   uint64
+		value     string
+		at        time.Time
+		seq       uint64
+	}{
+		{"later by its own time", `"a"`, 2, `"a"`, late, 5},
+		{"of two at the same time the one that arrived last", `"b"`, 1, `"b"`, late, 6},
+		{"what arrived last does not count if it is older", `"b"`, 2, `"c"`, late.Add(-time.Millisecond), 9},
+		{"nor if a clock was wrong by a lifetime", `"b"`, 1, `"d"`, time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC), 10},
+		{"null takes it away", `null`, 2, `null`, late.Add(time.Second), 11},
+	} {
+		write(c.profile, c.value, c.at, c.seq)
+		mustRun(t, config(t, conn, order("vip", r.URL)))
+		if got := string(r.held()[someone(1).id.String()].Traits["tariff"]); got != c.want {
+			t.Errorf("%s: %s was sent, want %s", c.why, got, c.want)
+		}
+	}
+}
+
+// A store with too little memory for an audience at once is asked for parts of it.
+func TestStoreWithLittleMemory(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 500)
+	w.know(all...)
+	w.enter("vip", ordinals(all)...)
+	store := &scarce{Conn: conn, parts: []string{whole().condition("toString(id)"), span{0, idSpace / 2}.condition("toString(id)")}}
+	report := mustRun(t, config(t, store, order("vip", r.URL)))
+	if store.asked != 5 { // the whole, its first half, two quarters, its second half
+		t.Errorf("the store was asked %d times", store.asked)
+	}
+	if report.Added != 500 || len(r.held()) != 500 {
+		t.Errorf("report %+v, the receiver holds %d of 500", report, len(r.held()))
+	}
+	store.parts = []string{"toString(id)"} // every one
+	if _, failed := failure(t, config(t, store, order("vip", r.URL))); failed.Reason != reasonPlatformNotReady {
+		t.Errorf("with no memory at all: %q, %v", failed.Reason, failed.Err)
+	}
+}
+
+// scarce has no memory for the comparison of some spans.
+type scarce struct {
+	driver.Conn
+	parts []string // of the queries that get a byte
+	asked int
+}
+
+func (s *scarce) Query(ctx context.Context, query string, args ...any) (driver.Rows, error) {
+	if strings.HasPrefix(query, "SELECT p.whose") {
+		s.asked++
+		if slices.ContainsFunc(s.parts, func(part string) bool { return strings.Contains(query, part) }) {
+			ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_memory_usage": 1}))
+		}
+	}
+	return s.Conn.Query(ctx, query, args...)
+}
+
+// A store that is killed and comes back during a run costs no row.
+func TestStoreThatIsKilledDuringARun(t *testing.T) {
+	store := storetest.StartWarehouse(t, warehouse.Config{})
+	conn := warehousetest.Connect(t, store.URL, storetest.User, storetest.Password)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 60)
+	w.know(all...)
+	w.enter("vip", ordinals(all)...)
+	c := config(t, conn, order("vip", r.URL))
+	c.PageRows = 10
+	r.after = func(n int, _ body) int {
+		if n == 2 || n == 5 { // between a delivery and its record, twice
+			store.Kill(t)
+			store.Start(t)
+		}
+		return 0
+	}
+	report := mustRun(t, c)
+	if report.Added != 60 || report.Members != 60 || r.rows != 60 || len(r.held()) != 60 {
+		t.Errorf("report %+v after %d rows; the receiver holds %d of 60", report, r.rows, len(r.held()))
+	}
+	r.reset()
+	if mustRun(t, c); r.requests > 0 {
+		t.Errorf("the next run sent %d requests", r.requests)
 	}
 }

@@ -143,7 +143,7 @@ FROM sync_state FINAL WHERE sync = @sync AND profile_id IN @ids`
 // size counts the rows.
 func (s *state) size(ctx context.Context) (rows uint64, err error) {
 	err = ask(ctx, func(ctx context.Context) error {
-		return s.conn.QueryRow(ctx, "SELECT count() FROM sync_state FINAL WHERE sync = @sync AND profile_id < '"+end+"'", s.args()...).Scan(&rows)
+		return s.conn.QueryRow(ctx, "SELECT count() FROM sync_state FINAL WHERE sync = @sync AND profile_id < '"+behind+"'", s.args()...).Scan(&rows)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("counting the rows in the state of %s: %w", s.sync, err)
@@ -155,7 +155,7 @@ func (s *state) size(ctx context.Context) (rows uint64, err error) {
 func (s *state) held(ctx context.Context) (rows uint64, err error) {
 	err = ask(ctx, func(ctx context.Context) error {
 		return s.conn.QueryRow(ctx, `SELECT countIf(status = 'delivered' OR status = 'rejected' AND identifiers != '')
-FROM sync_state FINAL WHERE sync = @sync AND profile_id < '`+end+"'", s.args()...).Scan(&rows)
+FROM sync_state FINAL WHERE sync = @sync AND profile_id < '`+behind+"'", s.args()...).Scan(&rows)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("counting the rows that the destination of %s holds: %w", s.sync, err)
