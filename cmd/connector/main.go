@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -46,7 +47,8 @@ func (e exitError) Error() string { return fmt.Sprintf("the run ended with exit 
 
 // exitCode tells a run that failed, which has already said why, from a command line that is wrong.
 func exitCode(err error) int {
-	if code, ok := err.(exitError); ok {
+	var code exitError
+	if errors.As(err, &code) {
 		return int(code)
 	}
 	fmt.Fprintln(os.Stderr, "connector:", err)

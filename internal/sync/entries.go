@@ -21,7 +21,7 @@ func (s *session) deliverPending(ctx context.Context) error {
 		return err
 	}
 	for chunk := range slices.Chunk(ids, chunkPages*s.PageRows) {
-		if s.sender.gaveUp != nil {
+		if s.sender.isDone() {
 			return nil // the difference counts them
 		}
 		// Those that are no members were to be taken out before, and are counted.
@@ -95,7 +95,7 @@ func (s *session) deliverMembers(ctx context.Context, profiles []uint64) error {
 	if len(profiles) == 0 {
 		return nil
 	}
-	if s.sender.gaveUp != nil {
+	if s.sender.isDone() {
 		s.tally.leave(len(profiles))
 		return nil
 	}

@@ -89,7 +89,7 @@ func (s *session) removeChunk(ctx context.Context, ids []uuid.UUID) error {
 	if err := s.state.save(ctx, forgotten); err != nil {
 		return err
 	}
-	if s.sender.gaveUp != nil {
+	if s.sender.isDone() {
 		s.tally.leave(len(leaving))
 		return nil
 	}

@@ -60,7 +60,7 @@ func (i identifiers) with(others identifiers) identifiers {
 		union[kind] = slices.Clone(values)
 	}
 	for kind, values := range others {
-		merged := append(union[kind], values...)
+		merged := slices.Concat(union[kind], values)
 		slices.Sort(merged)
 		union[kind] = slices.Compact(merged)
 	}

@@ -127,7 +127,7 @@ func (s *session) run(ctx context.Context, report *run.Report) (err error) {
 // verdict says whether the run may call itself a success.
 func (s *session) verdict() error {
 	switch {
-	case s.sender.gaveUp != nil:
+	case s.sender.isDone():
 		failure := &run.Failure{Reason: reasonRunFailed}
 		var unavailable *destination.UnavailableError
 		if errors.As(s.sender.gaveUp, &unavailable) {
@@ -162,18 +162,22 @@ func (s *session) mirror(ctx context.Context, report *run.Report) error {
 	if nameless > 0 { // nothing was sent for them, and a success would hide it
 		return run.Fail(reasonPlatformNotReady, "%d members of audience %s have no profile id in the store; it may be half restored: look at the Platform's engine", nameless, s.audience.name)
 	}
-	rows, err := s.state.size(ctx)
+	rows, open, err := s.state.size(ctx)
 	if err != nil {
 		return err
 	}
 	parts := spans(max(members, rows))
-	for _, part := range parts {
-		if err := s.removeLeavers(ctx, part); err != nil {
-			return err
+	if rows > 0 {
+		for _, part := range parts {
+			if err := s.removeLeavers(ctx, part); err != nil {
+				return err
+			}
 		}
 	}
-	if err := s.deliverPending(ctx); err != nil {
-		return err
+	if open > 0 {
+		if err := s.deliverPending(ctx); err != nil {
+			return err
+		}
 	}
 	for _, part := range parts {
 		if err := s.deliverDifference(ctx, part); err != nil {
@@ -185,7 +189,7 @@ func (s *session) mirror(ctx context.Context, report *run.Report) error {
 
 // drain takes everything out.
 func (s *session) drain(ctx context.Context) error {
-	rows, err := s.state.size(ctx)
+	rows, _, err := s.state.size(ctx)
 	if err != nil {
 		return err
 	}
@@ -217,7 +221,7 @@ func (s *session) awaitEvaluation(ctx context.Context) (uint64, error) {
 
 // deliver records what is about to be sent, sends it page by page, and records after each how its rows ended.
 func (s *session) deliver(ctx context.Context, tasks []task) error {
-	if s.sender.gaveUp != nil { // nothing is sent, so nothing is recorded: the rows are in the next difference
+	if s.sender.isDone() { // nothing is sent, so nothing is recorded: the rows are in the next difference
 		s.tally.leave(len(tasks))
 		return nil
 	}

@@ -297,6 +297,34 @@ func TestOrdersThatCannotRun(t *testing.T) {
 	}
 }
 
+// A run that is told to stop says so, and gives its claim back: the next pod need not wait.
+func TestStoppedRunReleasesItsClaim(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 50)
+	w.know(all...)
+	w.enter("vip", ordinals(all)...)
+	c := config(t, conn, order("vip", r.URL))
+	c.PageRows, c.Hold = 10, time.Hour
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	r.after = func(n int, _ body) int {
+		if n == 2 {
+			stop()
+		}
+		return 0
+	}
+	_, err := Run(ctx, c)
+	var failed *run.Failure
+	if !errors.As(err, &failed) || failed.Fatal || failed.Reason != reasonRunFailed || !strings.Contains(err.Error(), "stopped") {
+		t.Errorf("a run that was told to stop ended with %v", err)
+	}
+	c.Host = "pod-2"
+	if mustRun(t, c); len(r.held()) != 50 || r.rows > 60 {
+		t.Errorf("the next run: the receiver holds %d of 50 after %d rows; at most a page of 10 is sent twice", len(r.held()), r.rows)
+	}
+}
+
 // Another mapping, or another place, makes other rows: everybody is sent again.
 func TestChangedOrderSendsEverybodyAgain(t *testing.T) {
 	conn := warehousetest.Open(t)

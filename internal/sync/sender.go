@@ -73,7 +73,7 @@ func (s *sender) send(ctx context.Context, tasks []task, outcomes []outcome) err
 		s.answered = s.clock.Now()
 	}
 	batch := s.batch(tasks)
-	for try := 1; s.gaveUp == nil; try++ {
+	for try := 1; !s.isDone(); try++ {
 		permitted, done, err := s.permit(ctx)
 		if err != nil {
 			return err
@@ -122,6 +122,9 @@ func (s *sender) send(ctx context.Context, tasks []task, outcomes []outcome) err
 	}
 	return nil
 }
+
+// isDone says whether the sender gave up: nothing more is sent in this run.
+func (s *sender) isDone() bool { return s.gaveUp != nil }
 
 func (s *sender) take(results []destination.Result, outcomes []outcome) {
 	s.taken, s.alone, s.answered = true, 0, s.clock.Now()

@@ -140,15 +140,15 @@ FROM sync_state FINAL WHERE sync = @sync AND profile_id IN @ids`
 	return found, nil
 }
 
-// size counts the rows.
-func (s *state) size(ctx context.Context) (rows uint64, err error) {
+// size counts the rows, and those of them that are pending.
+func (s *state) size(ctx context.Context) (rows, open uint64, err error) {
 	err = ask(ctx, func(ctx context.Context) error {
-		return s.conn.QueryRow(ctx, "SELECT count() FROM sync_state FINAL WHERE sync = @sync AND profile_id < '"+behind+"'", s.args()...).Scan(&rows)
+		return s.conn.QueryRow(ctx, "SELECT count(), countIf(status = 'pending') FROM sync_state FINAL WHERE sync = @sync AND profile_id < '"+behind+"'", s.args()...).Scan(&rows, &open)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("counting the rows in the state of %s: %w", s.sync, err)
+		return 0, 0, fmt.Errorf("counting the rows in the state of %s: %w", s.sync, err)
 	}
-	return rows, nil
+	return rows, open, nil
 }
 
 // held counts the rows that the destination holds: those that it took, and those of which it refused a change.
