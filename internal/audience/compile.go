@@ -30,12 +30,27 @@ type Planned struct {
 	Definition string // see [Definition]
 }
 
-// columns are the distinct things that the criteria of a plan ask for.
+// columns are the distinct things that the criteria of a plan ask for. Each is answered by one bit, 0 for a profile that
+// nothing is known of, so that a hundred audiences are a handful of words per profile and not hundreds of columns.
 type columns struct {
-	counts     keyed[counted]       // c0…: how many events of a profile
-	traits     keyed[string]        // v0…: the latest value of a trait, as JSON
-	conditions keyed[traitQuestion] // t0…: whether a trait meets a condition
-	members    keyed[string]        // a0…: whether a profile is a stored member of an audience outside the plan
+	bits   keyed[bit]
+	counts keyed[counted] // c0…: how many events of a profile
+	traits keyed[string]  // v0…: the latest value of a trait, as JSON
+}
+
+// bit is one thing asked. Exactly one of its fields is set.
+type bit struct {
+	Count    *countBit      `json:"c,omitempty"`
+	Trait    *traitQuestion `json:"t,omitempty"` // never negated
+	Audience string         `json:"a,omitempty"` // whether a profile is a stored member of an audience outside the plan
+}
+
+// countBit says whether a count lies in a range, or, when 0 does, whether it lies outside.
+type countBit struct {
+	Column  int    `json:"i"` // of columns.counts
+	Min     int64  `json:"min"`
+	Max     *int64 `json:"max,omitempty"`
+	Outside bool   `json:"out,omitempty"`
 }
 
 // keyed is a set whose members keep the order they came in.
@@ -131,31 +146,34 @@ func inOrder(due []*v1alpha1.Audience) ([]*v1alpha1.Audience, error) {
 	return ordered, nil
 }
 
-// answer is the SQL of a criterion over the columns of a profile; number holds the audiences already planned.
+// answer is the SQL of a criterion over the bits of a profile; number holds the audiences already planned.
 func (c *columns) answer(q question, number map[string]int) string {
 	switch {
 	case q.event != nil:
-		column := fmt.Sprintf("c%d", c.counts.number(q.event.counted))
-		tests := []string{fmt.Sprintf("%s >= %d", column, q.event.min)}
-		if q.event.max != nil {
-			tests = append(tests, fmt.Sprintf("%s <= %d", column, *q.event.max))
-		}
-		return "(" + strings.Join(tests, " AND ") + ")"
+		empty := q.event.min == 0
+		count := &countBit{Column: c.counts.number(q.event.counted), Min: q.event.min, Max: q.event.max, Outside: empty}
+		return c.read(bit{Count: count}, empty)
 	case q.trait != nil:
 		positive := *q.trait
 		positive.Negated = false
 		c.traits.number(positive.Trait)
-		column := fmt.Sprintf("t%d", c.conditions.number(positive))
-		if q.trait.Negated {
-			return "(NOT " + column + ")"
-		}
-		return column
+		return c.read(bit{Trait: &positive}, q.trait.Negated)
 	default:
 		if i, planned := number[q.audience]; planned {
 			return fmt.Sprintf("m%d", i)
 		}
-		return fmt.Sprintf("a%d", c.members.number(q.audience))
+		return c.read(bit{Audience: q.audience}, false)
 	}
+}
+
+// read is the SQL of a bit, or of its opposite.
+func (c *columns) read(b bit, negated bool) string {
+	i := c.bits.number(b)
+	test := fmt.Sprintf("bitTest(w%d, %d)", i/wordBits, i%wordBits)
+	if negated {
+		return "(NOT " + test + ")"
+	}
+	return test
 }
 
 // sql writes the rule over the answers of its criteria.

@@ -29,7 +29,7 @@ func TestCompileSharesWhatAudiencesAskAlike(t *testing.T) {
 	}{
 		{"one count serves two minimums", "countIf(", 1},
 		{"a condition and its opposite are computed once, whatever the order of values", "IN ('pro', 'team')", 1},
-		{"one scan of events", "FROM events", 1},
+		{"one pass over an event", "FROM events", 1},
 		{"one scan of traits", "FROM traits", 1},
 		{"nobody asks for a stored audience", "FROM memberships", 0},
 		{"the moment is a whole millisecond", "1795435200000", 1},
