@@ -19,6 +19,7 @@ import (
 	"kohort.dev/kohort/controllers/internal/apply"
 	"kohort.dev/kohort/controllers/internal/facts"
 	"kohort.dev/kohort/controllers/internal/outcome"
+	"kohort.dev/kohort/controllers/internal/runs"
 	"kohort.dev/kohort/controllers/internal/secrets"
 	"kohort.dev/kohort/controllers/internal/status"
 	"kohort.dev/kohort/controllers/internal/workload"
@@ -26,9 +27,6 @@ import (
 
 // behindPause is how long the cache may need to see a write of ours.
 const behindPause = 50 * time.Millisecond
-
-// maxRequest is what status.lastHandledRequest holds (api/v1alpha1).
-const maxRequest = 128
 
 // Options are what reconcilers need from outside.
 type Options struct {
@@ -172,11 +170,8 @@ func (b *base) patch(ctx context.Context, obj client.Object, change func(client.
 	return nil
 }
 
-// requested is the value of kohort.dev/requested-at, as much of it as the status can echo.
-func requested(obj client.Object) string {
-	value := obj.GetAnnotations()[v1alpha1.RequestedAtAnnotation]
-	return value[:min(len(value), maxRequest)]
-}
+// requested is what a person asks for with kohort.dev/requested-at.
+func requested(obj client.Object) string { return runs.Requested(obj.GetAnnotations()) }
 
 // echo says that a request was acted on, for kinds where a pass is all that can be done about it.
 func echo(obj status.Object) { obj.Common().LastHandledRequest = requested(obj) }

@@ -71,7 +71,7 @@ func (r *platformReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 			return outcome.Stall(v1alpha1.ReasonVolumeCannotGrow, refused).Again(growPause)
 		}
 		echo(p)
-		return platform.Summary(p, store, engine)
+		return platform.Summary(p, facts, store, engine)
 	})
 }
 

@@ -46,7 +46,7 @@ func TestPlatformTellsWhatKeepsItsPodsFromRunning(t *testing.T) {
 	s.serve("shop")
 	s.ready(p, "shop", metav1.ConditionTrue, v1alpha1.ReasonReady)
 	s.Expect(p.Status.Storage).To(gomega.Equal("Embedded 1Gi"))
-	s.Expect(s.events("Platform", "shop")).To(gomega.ContainElements(v1alpha1.ReasonWorkloadUnavailable, v1alpha1.ReasonReady), "the Events tell the same reasons")
+	s.Eventually(func() []string { return s.events("Platform", "shop") }).Should(gomega.ContainElements(v1alpha1.ReasonWorkloadUnavailable, v1alpha1.ReasonReady), "the Events tell the same reasons")
 }
 
 func TestPlatformIsSuspended(t *testing.T) {

@@ -57,11 +57,19 @@ func has(jobs []batchv1.Job, name string) bool {
 	return false
 }
 
-// start makes the Job of a run and gives its record. A Job of ours that is there already is one that the cache has not
-// seen yet: its record says that it runs, and the next pass sees how it does.
-func (b *base) start(ctx context.Context, owner client.Object, job *batchv1ac.JobApplyConfiguration, r runs.Record) (*runs.Record, error) {
-	if _, err := b.applier.CreateOnce(ctx, owner, job); err != nil {
-		return nil, err
+// start makes the Job of a run and gives its record. One of ours that is there already is taken for it: either the cache
+// has not seen it yet, or it is an old one, when a person asks with a value that was used before.
+func (b *base) start(ctx context.Context, owner client.Object, configuration *batchv1ac.JobApplyConfiguration, r runs.Record) (*runs.Record, error) {
+	made, err := b.applier.CreateOnce(ctx, owner, configuration)
+	if err != nil || made {
+		return &r, err
+	}
+	job := &batchv1.Job{}
+	if err := b.live.Get(ctx, types.NamespacedName{Namespace: owner.GetNamespace(), Name: r.Run.Name}, job); err != nil {
+		return nil, fmt.Errorf("reading the run %s: %w", r.Run.Name, err)
+	}
+	if runs.Ended(job) {
+		r.Active = false
 	}
 	return &r, nil
 }

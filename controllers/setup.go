@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -14,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -108,8 +110,18 @@ func newBase(mgr ctrl.Manager, o Options) func() *base {
 	}
 }
 
+// Pauses after errors grow from the first to the longest: two minutes is what a person waits who has just mended
+// something that no watch tells of, such as a quota.
+const (
+	firstPause   = 200 * time.Millisecond
+	longestPause = 2 * time.Minute
+)
+
 func (o Options) controller() controller.Options {
-	return controller.Options{MaxConcurrentReconciles: o.Concurrency}
+	return controller.Options{
+		MaxConcurrentReconciles: o.Concurrency,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstPause, longestPause),
+	}
 }
 
 // Indexed fields: who names whom.

@@ -94,7 +94,7 @@ func (r *sourceReconciler) collect(ctx context.Context, s *v1alpha1.Source, fact
 		return outcome.Of(err)
 	}
 	echo(s)
-	return source.Collects(s, available)
+	return source.Collects(s, facts, available)
 }
 
 // pull starts the runs that are due and tells how they went.
@@ -116,8 +116,15 @@ func (r *sourceReconciler) pull(ctx context.Context, s *v1alpha1.Source, facts s
 		if err != nil {
 			return outcome.Retry(err)
 		}
-		if newest, err = r.start(ctx, s, job, start.Record(wish.Order, s.Generation)); err != nil {
+		started, err := r.start(ctx, s, job, start.Record(wish.Order, s.Generation))
+		if err != nil {
 			return outcome.Of(err)
+		}
+		if answer := started.Answers(requested(s)); answer != "" {
+			s.Status.LastHandledRequest = answer
+		}
+		if started.Active {
+			newest = started
 		}
 	}
 	if err := r.prune(ctx, s, records); err != nil {
@@ -125,8 +132,8 @@ func (r *sourceReconciler) pull(ctx context.Context, s *v1alpha1.Source, facts s
 	}
 	if newest != nil {
 		s.Status.LastRun = source.Run(newest)
-		if newest.Request != "" {
-			s.Status.LastHandledRequest = newest.Request
+		if answer := newest.Answers(requested(s)); answer != "" {
+			s.Status.LastHandledRequest = answer
 		}
 	}
 	if s.Spec.Suspend {

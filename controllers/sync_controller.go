@@ -92,8 +92,15 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 		if err != nil {
 			return outcome.Retry(err)
 		}
-		if newest, err = r.start(ctx, s, job, start.Record(wish.Order, facts.Audience.Generation)); err != nil {
+		started, err := r.start(ctx, s, job, start.Record(wish.Order, facts.Audience.Generation))
+		if err != nil {
 			return outcome.Of(err)
+		}
+		if answer := started.Answers(requested(s)); answer != "" {
+			s.Status.LastHandledRequest = answer
+		}
+		if started.Active {
+			newest = started
 		}
 	}
 	if err := r.prune(ctx, s, records); err != nil {
@@ -103,8 +110,10 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 		next = time.Time{}
 	}
 	s.Status.NextRun = timeOf(next)
-	if newest != nil && newest.Request != "" {
-		s.Status.LastHandledRequest = newest.Request
+	if newest != nil {
+		if answer := newest.Answers(requested(s)); answer != "" {
+			s.Status.LastHandledRequest = answer
+		}
 	}
 	sync.Account(s, records, newest, finished)
 	verdict := runs.Judge(newest, finished, wish.Order, true)

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,27 @@ func TestSyncAnswersARequestOnce(t *testing.T) {
 		g.Expect(sync.Status.History).To(gomega.HaveLen(2))
 	}).Should(gomega.Succeed())
 	s.Consistently(func() int { return len(s.jobs(v1alpha1.SyncLabel, "vip-mailer")) }, "1s").Should(gomega.Equal(2))
+}
+
+// A value that was used before, and the Job of which is still there, is an answer: nothing hangs, and nothing runs.
+func TestSyncOfARepeatedRequest(t *testing.T) {
+	s := newScene(t)
+	s.delivered()
+	sync := &v1alpha1.Sync{}
+	handled := func() string { s.get("vip-mailer", sync); return sync.Status.LastHandledRequest }
+	for _, request := range []string{"one", "two"} {
+		s.request("vip-mailer", &v1alpha1.Sync{}, request)
+		s.succeed(s.syncJob(), run.Report{Members: 2})
+		s.Eventually(handled).Should(gomega.Equal(request))
+	}
+	s.request("vip-mailer", &v1alpha1.Sync{}, "one")
+	s.Eventually(handled).Should(gomega.Equal("one"))
+	s.request("vip-mailer", &v1alpha1.Sync{}, strings.Repeat("é", 100)) // cut in the middle of a letter it would never be answered
+	s.succeed(s.syncJob(), run.Report{Members: 2})
+	s.Eventually(handled).Should(gomega.Equal(strings.Repeat("é", 64)))
+	s.ready(sync, "vip-mailer", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.settled()
+	s.Expect(handled()).To(gomega.Equal(strings.Repeat("é", 64)))
 }
 
 // A request on the Audience reaches each of its Syncs.

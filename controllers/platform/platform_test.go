@@ -78,6 +78,7 @@ func claimOf(size string) corev1.PersistentVolumeClaim {
 func TestConditions(t *testing.T) {
 	running := &appsv1.StatefulSet{Status: appsv1.StatefulSetStatus{ReadyReplicas: 1}}
 	engine := &appsv1.Deployment{Status: appsv1.DeploymentStatus{AvailableReplicas: 1}}
+	rolling := &appsv1.Deployment{Status: appsv1.DeploymentStatus{AvailableReplicas: 1, UnavailableReplicas: 1}}
 	quota := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{
 		{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota: team"}}}}
 	crashing := []corev1.Pod{{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
@@ -96,13 +97,15 @@ func TestConditions(t *testing.T) {
 			verdict{"False WorkloadUnavailable", "True Ready", "False WorkloadUnavailable: the store does not run: container engine: CrashLoopBackOff: it ends with exit code 1 (Error): cannot read the token"}},
 		{"no pod because of a quota", shop(), Facts{Store: running, Engine: quota},
 			verdict{"True Ready", "False WorkloadUnavailable", "False WorkloadUnavailable: the engine does not run: exceeded quota: team"}},
+		{"a new version cannot start while the old one serves", shop(), Facts{Store: running, Engine: rolling, EnginePods: crashing},
+			verdict{"True Ready", "True Ready", "False WorkloadUnavailable: an engine runs, and another pod of it does not: container engine: CrashLoopBackOff: it ends with exit code 1 (Error): cannot read the token"}},
 		{"suspended is what was asked for", shop(func(p *v1alpha1.Platform) { p.Spec.Suspend = true }), Facts{Store: running},
 			verdict{"True Ready", "False Suspended", "True Suspended: the engine is stopped, events are kept in the stream; set spec.suspend to false to go on"}},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			store, engine := Conditions(c.p, c.facts)
 			status := &v1alpha1.CommonStatus{}
-			Summary(c.p, store, engine).Summarise(status, 1, metav1.Now().Time)
+			Summary(c.p, c.facts, store, engine).Summarise(status, 1, metav1.Now().Time)
 			ready := status.Conditions[0]
 			got := verdict{string(store.Status) + " " + store.Reason, string(engine.Status) + " " + engine.Reason, string(ready.Status) + " " + ready.Reason + ": " + ready.Message}
 			if got != c.want {

@@ -32,7 +32,7 @@ func Conditions(p *v1alpha1.Platform, facts Facts) (store, engine metav1.Conditi
 }
 
 // Summary is Ready, from the conditions.
-func Summary(p *v1alpha1.Platform, store, engine metav1.Condition) outcome.Outcome {
+func Summary(p *v1alpha1.Platform, facts Facts, store, engine metav1.Condition) outcome.Outcome {
 	for _, c := range []metav1.Condition{store, engine} {
 		switch {
 		case c.Status == metav1.ConditionTrue, c.Reason == v1alpha1.ReasonSuspended:
@@ -44,6 +44,9 @@ func Summary(p *v1alpha1.Platform, store, engine metav1.Condition) outcome.Outco
 	}
 	if p.Spec.Suspend {
 		return outcome.Done(v1alpha1.ReasonSuspended, "the engine is stopped, events are kept in the stream; set spec.suspend to false to go on")
+	}
+	if trouble := workload.Degraded(facts.Engine, facts.EnginePods); trouble != "" {
+		return outcome.Wait(v1alpha1.ReasonWorkloadUnavailable, "an engine runs, and another pod of it does not: "+trouble)
 	}
 	return outcome.Done(v1alpha1.ReasonReady, "store and engine run")
 }

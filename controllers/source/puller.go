@@ -44,7 +44,7 @@ func Wish(s *v1alpha1.Source) (runs.Wish, error) {
 	}
 	return runs.Wish{
 		Owner: s.Name, Anchor: s.CreationTimestamp.Time, Schedule: parsed,
-		Request: s.Annotations[v1alpha1.RequestedAtAnnotation], Handled: s.Status.LastHandledRequest,
+		Request: runs.Requested(s.Annotations), Handled: s.Status.LastHandledRequest,
 		Order: order, Version: fmt.Sprint(s.Generation),
 		OnChange: parsed == nil, OnRepair: true,
 	}, nil

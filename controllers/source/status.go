@@ -46,10 +46,13 @@ func Available(s *v1alpha1.Source, f Facts) metav1.Condition {
 }
 
 // Collects is Ready of an http Source.
-func Collects(s *v1alpha1.Source, available metav1.Condition) outcome.Outcome {
+func Collects(s *v1alpha1.Source, f Facts, available metav1.Condition) outcome.Outcome {
+	degraded := workload.Degraded(f.Collector, f.Pods)
 	switch {
 	case s.Spec.Suspend:
 		return outcome.Done(v1alpha1.ReasonSuspended, "the collector is stopped; set spec.suspend to false to go on")
+	case available.Status == metav1.ConditionTrue && degraded != "":
+		return outcome.Wait(v1alpha1.ReasonWorkloadUnavailable, "collectors take events, and some do not run: "+degraded)
 	case available.Status == metav1.ConditionTrue:
 		return outcome.Done(v1alpha1.ReasonReady, available.Message)
 	case available.Reason == v1alpha1.ReasonProgressing:

@@ -60,7 +60,7 @@ func Wish(s *v1alpha1.Sync, f Facts) (runs.Wish, error) {
 	}
 	wish := runs.Wish{
 		Owner: s.Name, Anchor: s.CreationTimestamp.Time, Schedule: &parsed,
-		Request: s.Annotations[v1alpha1.RequestedAtAnnotation], Handled: s.Status.LastHandledRequest,
+		Request: runs.Requested(s.Annotations), Handled: s.Status.LastHandledRequest,
 		OnChange: true,
 	}
 	if f.Destination == nil || f.Audience == nil {

@@ -4,6 +4,7 @@ package runs
 
 import (
 	"time"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -20,7 +21,7 @@ type Wish struct {
 	Anchor time.Time
 	// Schedule is nil when runs come only from changes and requests.
 	Schedule *schedule.Schedule
-	// Request is the annotation kohort.dev/requested-at, Handled the value that was acted on last.
+	// Request is what Requested gives, Handled the value that was acted on last.
 	Request, Handled string
 	// Order is the fingerprint of what a run would be asked to do now.
 	Order string
@@ -30,6 +31,20 @@ type Wish struct {
 	OnChange bool
 	// OnRepair does so only when the newest run failed: an edit after a failure is a repair.
 	OnRepair bool
+}
+
+// maxRequest is how many bytes of a request status.lastHandledRequest echoes (api/v1alpha1).
+const maxRequest = 128
+
+// Requested is the value of kohort.dev/requested-at, as much of it as the status can echo, cut at a rune's boundary: what
+// is echoed must be equal to what is asked for, or it would be asked for for ever.
+func Requested(annotations map[string]string) string {
+	value := annotations[v1alpha1.RequestedAtAnnotation]
+	n := min(len(value), maxRequest)
+	for n > 0 && n < len(value) && !utf8.RuneStart(value[n]) {
+		n--
+	}
+	return value[:n]
 }
 
 // Start is a run to be made.

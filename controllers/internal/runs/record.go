@@ -49,6 +49,14 @@ type Record struct {
 	made   time.Time
 }
 
+// Answers gives the request back when the run was made for it, and nothing otherwise: an older run answers an older one.
+func (r *Record) Answers(request string) string {
+	if r.Request != request {
+		return ""
+	}
+	return request
+}
+
 func (r *Record) failed() bool { return r.Run.Result == v1alpha1.RunFailed }
 
 // Observe reads a Job and its pods. describe tells people what a run that succeeded did.
@@ -148,6 +156,9 @@ func ended(job *batchv1.Job) *batchv1.JobCondition {
 	}
 	return nil
 }
+
+// Ended says that a Job runs no more.
+func Ended(job *batchv1.Job) bool { return ended(job) != nil }
 
 // lastReport is the termination message of the newest pod that ended, and how it ended.
 func lastReport(newestFirst []corev1.Pod) (*run.Report, *corev1.ContainerStateTerminated) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -26,6 +27,15 @@ func Trouble(pods []corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+// Degraded says what keeps some pods of a Deployment that serves from running, such as an image of a new version that
+// cannot be pulled while the old one goes on; empty when all run or are only starting.
+func Degraded(d *appsv1.Deployment, pods []corev1.Pod) string {
+	if d == nil || d.Status.UnavailableReplicas == 0 {
+		return ""
+	}
+	return Trouble(pods)
 }
 
 func podTrouble(pod corev1.Pod) string {
