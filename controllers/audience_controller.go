@@ -41,7 +41,7 @@ func (r *audienceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		}
 		column, synced, late := audience.Synced(a, facts)
 		a.Status.Synced = column
-		status.Apply(a, r.now(), synced)
+		status.Set(a, r.now(), synced)
 		if invalid := audience.Invalid(a, facts); invalid != nil {
 			return *invalid // the Syncs stay as they are
 		}

@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kohort.dev/kohort/api/v1alpha1"
@@ -121,4 +123,23 @@ func TestRetentionPolicyRepeatsTheEngine(t *testing.T) {
 	s.change("year", r, func() { r.Spec.Schedule, r.Spec.Suspend = "1h", true })
 	s.ready(r, "year", metav1.ConditionTrue, v1alpha1.ReasonSuspended)
 	s.Expect(*r.Status.Overdue).To(gomega.BeEquivalentTo(7), "the engine's fields stay")
+}
+
+// What the API server refuses is told in its own words, and tried again until it does not.
+func TestRefusalsAreToldAndTriedAgain(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "no-jobs", Namespace: s.namespace}}
+	quota.Spec.Hard = corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
+	s.Expect(k8s.Create(s.ctx, quota)).To(gomega.Succeed())
+	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: quota.Spec.Hard} // as its controller does
+	s.Expect(k8s.Status().Update(s.ctx, quota)).To(gomega.Succeed())
+	s.apply(sourceCRM)
+	crm := &v1alpha1.Source{}
+	message := s.ready(crm, "crm", metav1.ConditionUnknown, v1alpha1.ReasonReconcileError)
+	s.Expect(message).To(gomega.ContainSubstring("exceeded quota: no-jobs"))
+	s.checkAll()
+	s.Expect(k8s.Delete(s.ctx, quota)).To(gomega.Succeed())
+	s.succeed(s.job(v1alpha1.SourceLabel, "crm"), run.Report{Read: 1, Published: 1})
+	s.ready(crm, "crm", metav1.ConditionTrue, v1alpha1.ReasonReady)
 }

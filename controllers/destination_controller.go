@@ -37,7 +37,7 @@ func (r *destinationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		}
 		d.Status.Type, d.Status.Audiences = d.Type(), destination.Audiences(facts.Syncs)
 		reachable := destination.Reachable(facts.Syncs)
-		status.Apply(d, r.now(), reachable)
+		status.Set(d, r.now(), reachable)
 		echo(d)
 		return destination.Summary(d, facts, reachable)
 	})

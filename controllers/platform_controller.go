@@ -60,7 +60,7 @@ func (r *platformReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		}
 		failure := r.apply(ctx, p, facts)
 		store, engine := platform.Conditions(p, facts)
-		status.Apply(p, r.now(), store, engine)
+		status.Set(p, r.now(), store, engine)
 		p.Status.Storage = platform.Storage(p)
 		if failure != nil {
 			return outcome.Of(failure)

@@ -77,7 +77,7 @@ func (r *sourceReconciler) facts(ctx context.Context, s *v1alpha1.Source) (sourc
 // collect keeps a collector running. One that is suspended is stopped, whatever else is missing.
 func (r *sourceReconciler) collect(ctx context.Context, s *v1alpha1.Source, facts source.Facts) outcome.Outcome {
 	available := source.Available(s, facts)
-	status.Apply(s, r.now(), available)
+	status.Set(s, r.now(), available)
 	if missing := source.Missing(facts); missing != nil && !s.Spec.Suspend {
 		return *missing
 	}
@@ -141,7 +141,7 @@ func (r *sourceReconciler) pull(ctx context.Context, s *v1alpha1.Source, facts s
 	}
 	s.Status.NextRun = timeOf(next)
 	verdict := runs.Judge(newest, finished, wish.Order, wish.OnChange)
-	status.Apply(s, r.now(), verdict.Condition)
+	status.Set(s, r.now(), verdict.Condition)
 	if missing != nil && !s.Spec.Suspend {
 		return *missing
 	}

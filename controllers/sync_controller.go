@@ -117,7 +117,7 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 	}
 	sync.Account(s, records, newest, finished)
 	verdict := runs.Judge(newest, finished, wish.Order, true)
-	status.Apply(s, r.now(), verdict.Condition)
+	status.Set(s, r.now(), verdict.Condition)
 	switch {
 	case suspended != "":
 		return outcome.Done(v1alpha1.ReasonSuspended, suspended).Again(settle(records))

@@ -169,9 +169,9 @@ func listed(owned map[string]any) map[string]any {
 	return out
 }
 
-// Apply sets domain conditions of an object in memory; a condition whose status is empty is taken away. A condition that
+// Set sets domain conditions of an object in memory; a condition whose status is empty is taken away. A condition that
 // stays as it was keeps its transition time.
-func Apply(obj Object, now time.Time, conditions ...metav1.Condition) {
+func Set(obj Object, now time.Time, conditions ...metav1.Condition) {
 	for _, condition := range conditions {
 		if condition.Status == "" {
 			meta.RemoveStatusCondition(&obj.Common().Conditions, condition.Type)
