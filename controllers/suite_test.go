@@ -64,16 +64,16 @@ func runSuite(m *testing.M) int {
 	}
 	// Some clusters let only those name an owner who may change its finalizers; the operator must work there too.
 	environment.ControlPlane.GetAPIServer().Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	defer func() { // also when it did not start as a whole: a CRD that is refused leaves an API server behind
+		if err := environment.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the API server:", err)
+		}
+	}()
 	cluster, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting the API server:", err, "\n\"make envtest\" builds it and says where it is")
 		return 1
 	}
-	defer func() {
-		if err := environment.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stopping the API server:", err)
-		}
-	}()
 	cluster.QPS = -1
 	if k8s, err = client.New(cluster, client.Options{Scheme: newScheme()}); err != nil {
 		fmt.Fprintln(os.Stderr, "making a client:", err)
