@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strconv"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"kohort.dev/kohort/internal/store/access"
+	"kohort.dev/kohort/internal/store/directory"
 	"kohort.dev/kohort/internal/store/readiness"
 )
 
@@ -47,6 +47,7 @@ const (
 // Stream is the running server. Make one with [Open].
 type Stream struct {
 	cfg    Config
+	held   *directory.Held
 	server *server.Server
 	conn   *nats.Conn // in process, for the readiness probe
 	health *readiness.Check
@@ -61,36 +62,44 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("no directory for the stream: name one with --dir")
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the stream's directory: %w", err)
-	}
-	opts, err := cfg.options()
+	held, err := directory.Take(ctx, cfg.Dir, directory.Patience)
 	if err != nil {
 		return nil, err
 	}
-	ns, err := server.NewServer(opts)
+	s := &Stream{cfg: cfg, held: held, ended: make(chan struct{}), broken: make(chan error, 1)}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, held.Release())
+	}
+	return s, nil
+}
+
+// start starts the server in its directory. After an error nothing of it runs.
+func (s *Stream) start(ctx context.Context) error {
+	opts, err := s.cfg.options()
 	if err != nil {
-		return nil, fmt.Errorf("configuring the stream: %w", err)
+		return err
 	}
-	s := &Stream{cfg: cfg, server: ns, ended: make(chan struct{}), broken: make(chan error, 1)}
-	ns.SetLoggerV2(&logger{log: cfg.Log, broken: s.broken}, false, false, false)
-	ns.Start()
-	if !ns.ReadyForConnections(startWithin) || !ns.JetStreamEnabled() {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-		return nil, fmt.Errorf("starting the stream in %s: it did not come up; its log says why", cfg.Dir)
+	if s.server, err = server.NewServer(opts); err != nil {
+		return fmt.Errorf("configuring the stream: %w", err)
 	}
-	if s.conn, err = nats.Connect("", nats.InProcessServer(ns), nats.Name("store"), nats.MaxReconnects(-1),
-		nats.UserInfo(cfg.Credentials.Username, cfg.Credentials.Password)); err != nil {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-		return nil, fmt.Errorf("connecting to the stream: %w", err)
+	s.server.SetLoggerV2(&logger{log: s.cfg.Log, broken: s.broken}, false, false, false)
+	s.server.Start()
+	if !s.server.ReadyForConnections(startWithin) || !s.server.JetStreamEnabled() {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+		return fmt.Errorf("starting the stream in %s: it did not come up; its log says why", s.cfg.Dir)
+	}
+	if s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.Name("store"), nats.MaxReconnects(-1),
+		nats.UserInfo(s.cfg.Credentials.Username, s.cfg.Credentials.Password)); err != nil {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+		return fmt.Errorf("connecting to the stream: %w", err)
 	}
 	s.health = readiness.New(s.write, healthEvery, healthWithin, time.Now)
 	guarded, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	go s.guard(guarded)
-	return s, nil
+	return nil
 }
 
 // options are those of the embedded server: clients on one port, nothing else.
@@ -151,6 +160,9 @@ func (s *Stream) Close() {
 	s.conn.Close()
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
+	if err := s.held.Release(); err != nil {
+		s.cfg.Log.Warn("the stream's directory stays locked until this process ends", "error", err)
+	}
 }
 
 // login lets the one user in, to the one account. The system account exists,

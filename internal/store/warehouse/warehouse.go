@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"kohort.dev/kohort/internal/store/access"
 	"kohort.dev/kohort/internal/store/chdb"
+	"kohort.dev/kohort/internal/store/directory"
 	"kohort.dev/kohort/internal/store/front"
 	"kohort.dev/kohort/internal/store/memory"
 	"kohort.dev/kohort/internal/store/prune"
@@ -47,7 +47,7 @@ const engineShare = 0.65
 type Warehouse struct {
 	cfg    Config
 	log    *slog.Logger
-	lock   *os.File
+	held   *directory.Held
 	engine *chdb.Engine
 	front  *front.Front
 	health *health
@@ -65,7 +65,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err 
 			err = errors.Join(err, w.release())
 		}
 	}()
-	if w.lock, err = take(cfg.Path); err != nil {
+	if w.held, err = take(ctx, cfg.Path); err != nil {
 		return nil, err
 	}
 	report, err := prune.Logs(cfg.Path)
@@ -95,24 +95,12 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err 
 	return w, nil
 }
 
-// take makes the data directory and locks it against a second process, which
-// would otherwise prune the logs of a running engine.
-func take(path string) (*os.File, error) {
+// take keeps a second process out, which would otherwise prune the logs of a running engine.
+func take(ctx context.Context, path string) (*directory.Held, error) {
 	if path == "" {
 		return nil, errors.New("no data directory: name one with --path")
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data directory: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(path, "kohort.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("locking the data directory %s: %w", path, err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("locking the data directory %s, which another process uses: %w", path, err)
-	}
-	return lock, nil
+	return directory.Take(ctx, path, directory.Patience)
 }
 
 func (w *Warehouse) start(ctx context.Context) error {
@@ -155,8 +143,8 @@ func (w *Warehouse) release() error {
 	if w.engine != nil {
 		w.engine.Close()
 	}
-	if w.lock != nil {
-		err = w.lock.Close()
+	if w.held != nil {
+		err = w.held.Release()
 	}
 	return err
 }

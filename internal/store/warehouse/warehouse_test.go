@@ -168,7 +168,9 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 func TestDirectoryIsTakenOnce(t *testing.T) {
 	dir := t.TempDir()
 	storetest.StartWarehouse(t, warehouse.Config{Path: dir})
-	_, err := warehouse.Open(t.Context(), warehouse.Config{Path: dir, Library: storetest.Library(t)}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // it waits for the first one to end
+	defer cancel()
+	_, err := warehouse.Open(ctx, warehouse.Config{Path: dir, Library: storetest.Library(t)}, nil)
 	if err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("a second warehouse on the directory gave %v, want an error that says why", err)
 	}
