@@ -80,7 +80,7 @@ func BenchmarkMapping(b *testing.B) {
 	}
 	row := map[string]any{"id": "u1", "email": "a@example.com", "visits": "3"}
 	for b.Loop() {
-		events, fault := m.apply(row)
+		events, fault := m.apply(row, 1)
 		if fault != nil || len(events) != 1 {
 			b.Fatal(fault)
 		}

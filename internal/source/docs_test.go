@@ -51,7 +51,7 @@ func TestManifestsAndMappingsOfTheDocumentation(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if _, fault := m.apply(row); fault != nil {
+		if _, fault := m.apply(row, 1); fault != nil {
 			t.Errorf("%s: %s", text, fault.message)
 		}
 	}

@@ -17,20 +17,30 @@ import (
 	"kohort.dev/kohort/internal/stream"
 )
 
-// mapping makes events of records.
+// mapping makes events of records, one after the other.
 type mapping struct {
 	program *bloblang.Executor
+	row     int64 // number of the record that is being mapped
 }
 
 // compileMapping parses a Bloblang mapping (https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about). It sees
-// the record and nothing else: what reads files, the environment, other mappings or the network is not there.
+// the record, its number as row(), and nothing else: what reads files, the environment, other mappings or the network is
+// not there.
 func compileMapping(text string) (*mapping, error) {
+	m := &mapping{}
 	environment := bloblang.NewEnvironment().OnlyPure().WithDisabledImports().
 		WithoutMethods("json_schema"). // follows references over HTTP
 		WithoutMethods("bloblang")     // parses mappings in an environment of its own
+	number := func(*bloblang.ParsedParams) (bloblang.Function, error) {
+		return func() (any, error) { return m.row, nil }, nil
+	}
+	if err := environment.RegisterFunctionV2("row", bloblang.NewPluginSpec(), number); err != nil {
+		return nil, fmt.Errorf("making the function row of mappings: %w", err)
+	}
 	program, err := environment.Parse(text)
 	if err == nil {
-		return &mapping{program: program}, nil
+		m.program = program
+		return m, nil
 	}
 	where, what := "", err.Error()
 	var parse *bloblang.ParseError
@@ -44,8 +54,10 @@ func compileMapping(text string) (*mapping, error) {
 
 var positionPrefix = regexp.MustCompile(`^line \d+ char \d+: `)
 
-// apply gives the events of one record as objects, none when the mapping leaves the record out.
-func (m *mapping) apply(value any) (events []map[string]any, _ *fault) {
+// apply gives the events of one record as objects, none when the mapping leaves the record out. row is the record's number
+// in its file or result, from 1: what has no id of its own can be named by where it stands.
+func (m *mapping) apply(value any, row int64) (events []map[string]any, _ *fault) {
+	m.row = row
 	failed := func(reason, message string) *fault {
 		return &fault{stage: stageMapping, reason: reason, message: message}
 	}

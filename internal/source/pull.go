@@ -106,7 +106,7 @@ func (p *pull) take(where string) taker {
 		if r.fault != nil {
 			return p.refuse(where, *r.fault, r.raw)
 		}
-		events, fault := p.mapping.apply(r.value)
+		events, fault := p.mapping.apply(r.value, r.number)
 		if fault != nil {
 			return p.refuse(where, *fault, r.raw)
 		}

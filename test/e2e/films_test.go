@@ -216,7 +216,7 @@ spec:
 	files: {url: http://support-desk/files/telco.csv.gz, format: CSV}
 	mapping: |
 		root.type = "identify"
-		root.userId = "line-" + @row.string()
+		root.userId = "line-" + row().string()
 		root.traits = this
 		root.traits.tenure = this.tenure.number()
 		root.traits.churn = this.churn == "Yes"
