@@ -44,7 +44,7 @@ ENVTEST := kohort.dev/kohort/controllers
 
 .PHONY: unit
 unit: chdb ## Run the tests of single packages, with the real engine, stream and database where they need one.
-	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -timeout 15m $(shell go list ./... | grep -v '^$(ENVTEST)$$')
+	KUBEBUILDER_ASSETS="$$(hack/cluster/cluster tools envtest)" CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -timeout 15m $(shell go list ./... | grep -v '^$(ENVTEST)$$')
 
 .PHONY: envtest
 envtest: ## Run the controllers' tests against a real API server.

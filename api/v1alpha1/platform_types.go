@@ -58,7 +58,7 @@ type EmbeddedStorage struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	StorageClassName *string `json:"storageClassName,omitempty"`
-	// resources of the warehouse container. Its memory limit bounds every query. Default: requests 250m and 1Gi, limit 4Gi.
+	// resources of the warehouse container. Its memory limit bounds every query. Default: requests 150m and 448Mi, limit 4Gi.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 }
@@ -105,7 +105,7 @@ type IdentifierRule struct {
 
 // EngineSpec describes the engine's workload.
 type EngineSpec struct {
-	// resources of the engine. Default: requests 250m and 256Mi, limit 1Gi.
+	// resources of the engine. Default: requests 100m and 256Mi, limit 1Gi.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 }

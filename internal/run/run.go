@@ -28,7 +28,8 @@ const (
 	// ExitRetry : something outside failed that may be well later.
 	ExitRetry = 1
 	// ExitFatal : a person has to change something first.
-	ExitFatal = 2
+	// Not 2, which is what a panic exits with.
+	ExitFatal = 42
 )
 
 // PullOrder tells a puller what to read.
