@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
-	"kohort.dev/kohort/internal/event"
 	"kohort.dev/kohort/internal/warehouse"
 	"kohort.dev/kohort/internal/warehouse/warehousetest"
 )
@@ -50,7 +49,7 @@ func insert(t *testing.T, conn driver.Conn, c Changes) {
 	}
 	var moved, survivors, parents, merged []uint64
 	for _, r := range c.Overrides {
-		moved, survivors, parents, merged = append(moved, r.Ordinal), append(survivors, r.Survivor), append(parents, r.Parent), append(merged, r.Merge.Version)
+		moved, survivors, parents, merged = append(moved, r.Ordinal), append(survivors, r.Survivor), append(parents, r.Parent), append(merged, r.Version)
 	}
 	put("profile_overrides", col("profile", "UInt64", moved), col("survivor", "UInt64", survivors), col("parent", "UInt64", parents), col("merged", "UInt64", merged), versions(len(moved)))
 }
@@ -58,7 +57,7 @@ func insert(t *testing.T, conn driver.Conn, c Changes) {
 // The store over ClickHouse tells what the plain one in memory tells, also of a batch that is there already.
 func TestWarehouseIsAStore(t *testing.T) {
 	conn := warehousetest.Open(t)
-	gen := rapid.Custom(func(t *rapid.T) []event.Event { return genEvents(t) })
+	gen := rapid.Custom(genEvents)
 	for seed := range 6 {
 		for _, table := range []string{"profiles", "identities", "profile_identifiers", "profile_overrides"} {
 			if err := conn.Exec(t.Context(), "TRUNCATE TABLE "+table); err != nil {

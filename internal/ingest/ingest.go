@@ -121,7 +121,7 @@ func (i *Ingest) Run(ctx context.Context) error {
 		case errors.Is(err, errCrash):
 			return err
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // what a stop interrupted is no failure
 		}
 		i.metrics.failed(err)
 		i.config.Logger.Warn("ingestion was interrupted; beginning again from the log", "error", err.Error())
@@ -162,7 +162,7 @@ func (i *Ingest) session(ctx context.Context) error {
 	r := reader{config: i.config, metrics: &i.metrics}
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.run(ctx, at, batches) }()
-	defer func() { cancel(); <-stopped }()
+	defer func() { cancel(); <-stopped }() //nolint:errcheck // only its end matters now
 
 	replay := at.unfinished
 	for {

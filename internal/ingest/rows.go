@@ -137,7 +137,7 @@ func overrideRows(c identity.Changes) table {
 		column("profile", typeUInt64, r, func(r *identity.OverrideRow) uint64 { return r.Ordinal }),
 		column("survivor", typeUInt64, r, func(r *identity.OverrideRow) uint64 { return r.Survivor }),
 		column("parent", typeUInt64, r, func(r *identity.OverrideRow) uint64 { return r.Parent }),
-		column("merged", typeUInt64, r, func(r *identity.OverrideRow) uint64 { return r.Merge.Version }),
+		column("merged", typeUInt64, r, func(r *identity.OverrideRow) uint64 { return r.Version }),
 		version(len(r), c.Version),
 	}}
 }
