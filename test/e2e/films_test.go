@@ -227,6 +227,7 @@ metadata: {name: loyal}
 spec:
 	platformRef: {name: shop}
 	description: Two years and more with a monthly contract, and still here
+	evaluation: {every: 10s}
 	criteria:
 	- {name: years, trait: {name: tenure, operator: AtLeast, values: [24]}}
 	- {name: monthly, trait: {name: contract, operator: Equals, values: [Month-to-month]}}

@@ -24,6 +24,7 @@ func TestShop(t *testing.T) {
 	must(t, w.Traffic(t.Context()))
 	must(t, w.Settle(t.Context(), truth.Of(p, time.Now())))
 	must(t, w.Retain(t.Context()))
+	sendNowhere(t, w)
 
 	// Each part goes on where the one before it ended, so a failed one ends the test.
 	for _, part := range []struct {

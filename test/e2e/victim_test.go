@@ -28,25 +28,35 @@ type victim struct {
 	container string
 }
 
-// kill ends the victim as a crash would, and waits until it is back. A container that crashed before is not restarted at
-// once (CrashLoopBackOff); its pod is then replaced, for the test is about the kill and not about the wait.
-func (v victim) kill(t *testing.T, w world.World) error {
+// kill is what became of one.
+type kill struct {
+	victim
+	ids []string // of the containers that were killed
+}
+
+// strike ends a victim as a crash would. One that is just coming back from the last kill is waited for.
+func strike(t *testing.T, w world.World, v victim) kill {
 	t.Helper()
-	var killed []string
-	if err := world.Until(t.Context(), time.Minute, func(ctx context.Context) (string, error) {
+	k := kill{victim: v}
+	if err := world.Until(t.Context(), 90*time.Second, func(ctx context.Context) (string, error) {
 		var err error
-		killed, err = v.strike(ctx, w)
-		if err == nil && len(killed) == 0 {
+		if k.ids, err = v.strike(ctx, w); err == nil && len(k.ids) == 0 {
 			return "no container " + v.container + " runs", nil
 		}
 		return "", err
 	}); err != nil {
-		return fmt.Errorf("killing the %s: %w", v.name, err)
+		t.Fatalf("killing the %s: %v", v.name, err)
 	}
-	if err := world.Until(t.Context(), 90*time.Second, func(ctx context.Context) (string, error) { return v.recover(ctx, w, killed) }); err != nil {
-		return fmt.Errorf("waiting for the %s to come back: %w", v.name, err)
+	return k
+}
+
+// awaitReturn waits until the victim is ready again. A container that crashed before is not restarted at once
+// (CrashLoopBackOff); its pod is then replaced, for the test is about the kill and not about the wait.
+func (k kill) awaitReturn(t *testing.T, w world.World) {
+	t.Helper()
+	if err := world.Until(t.Context(), 90*time.Second, func(ctx context.Context) (string, error) { return k.recover(ctx, w, k.ids) }); err != nil {
+		t.Fatalf("waiting for the %s to come back: %v", k.name, err)
 	}
-	return nil
 }
 
 // strike kills the victim's processes and returns the ids of their containers. On the machine that the containers run on

@@ -70,7 +70,10 @@ spec:
 	tells(t, w, "audience/of-nobody", v1alpha1.ReasonAudienceNotFound, "nobodys")
 }
 
-func unreachableDestination(t *testing.T, w world.World) {
+// sendNowhere lets an audience go to a destination that nobody is at. Its run tries for a while before it gives up, so it is
+// started well before unreachableDestination reads what a person is told.
+func sendNowhere(t *testing.T, w world.World) {
+	t.Helper()
 	apply(t, w, `
 apiVersion: kohort.dev/v1alpha1
 kind: Destination
@@ -88,6 +91,9 @@ spec:
 	destinations: [{name: nowhere}]
 	deletionPolicy: Retain
 `)
+}
+
+func unreachableDestination(t *testing.T, w world.World) {
 	tells(t, w, "sync/to-nowhere-nowhere", v1alpha1.ReasonDestinationUnreachable, "no-such-service")
 	expectCondition(t, w, "destination/nowhere", v1alpha1.ConditionReachable, metav1.ConditionFalse, v1alpha1.ReasonDestinationUnreachable)
 	tells(t, w, "destination/nowhere", v1alpha1.ReasonDestinationUnreachable, "no-such-service")

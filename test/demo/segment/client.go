@@ -37,8 +37,8 @@ const (
 // errRefused says that a collector will not take a request however often it is sent.
 var errRefused = errors.New("the collector refuses the request")
 
-// Send posts a body until the collector acknowledges it, and returns how many tries failed before. Answers 429 and 5xx
-// and broken connections are tried again; any other refusal is an error, and so is the end of the context.
+// Send posts a body until the collector acknowledges it, and returns how many tries failed before. Answers 408, 429 and
+// 5xx and broken connections are tried again; any other refusal is an error, and so is the end of the context.
 func (c *Client) Send(ctx context.Context, payload []byte) (retries int, err error) {
 	if c.Gzip {
 		if payload, err = pack(payload); err != nil {
@@ -80,7 +80,7 @@ func (c *Client) post(ctx context.Context, payload []byte) (after time.Duration,
 	switch {
 	case response.StatusCode == http.StatusOK:
 		return 0, nil // the status is the acknowledgement, whatever became of the body
-	case response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= 500:
+	case response.StatusCode == http.StatusRequestTimeout || response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= 500:
 		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // absent or a date: no wish
 		return min(time.Duration(seconds)*time.Second, longestWait), fmt.Errorf("%s: %s", response.Status, text)
 	case err != nil:

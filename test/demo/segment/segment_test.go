@@ -71,6 +71,7 @@ func TestSendTriesAgain(t *testing.T) {
 	}{
 		{"an acknowledgement ends it", nil, 0, false},
 		{"503 means later", []int{503, 503}, 2, false},
+		{"408 means that the body took too long this time", []int{408}, 1, false},
 		{"429 means slower", []int{429}, 1, false},
 		{"400 will not get better", []int{400}, 0, true},
 		{"401 will not get better", []int{401}, 0, true},

@@ -147,7 +147,15 @@ func (w World) Retain(ctx context.Context) error {
 	if err := w.Apply(ctx, "5*.yaml"); err != nil {
 		return err
 	}
-	return w.Kubectl.Wait(ctx, "condition=Enforced", startTime, "retentionpolicy/one-year")
+	if err := w.Kubectl.Wait(ctx, "condition=Ready", startTime, "retentionpolicy/one-year"); err != nil {
+		return err
+	}
+	var policy v1alpha1.RetentionPolicy
+	if err := w.Kubectl.Get(ctx, "retentionpolicy", "one-year", &policy); err != nil {
+		return err
+	}
+	w.Say("  it has deleted %d events", policy.Status.Deleted["events"])
+	return nil
 }
 
 // Lines compares what is seen with the truth of this moment, again and again until all agrees or half a minute has passed,
