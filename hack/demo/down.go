@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"kohort.dev/kohort/test/demo/kubectl"
@@ -59,30 +58,4 @@ func (d *demo) uninstall(ctx context.Context) error {
 	_, err = k.Run(ctx, "delete", "crd", "--ignore-not-found", "platforms.kohort.dev", "sources.kohort.dev", "audiences.kohort.dev",
 		"destinations.kohort.dev", "syncs.kohort.dev", "retentionpolicies.kohort.dev")
 	return err
-}
-
-// e2e prepares the cluster and runs the end-to-end tests against it.
-func (d *demo) e2e(ctx context.Context) error {
-	if err := d.prepare(ctx); err != nil {
-		d.diagnose(ctx)
-		return err
-	}
-	d.progress.say("running the end-to-end tests")
-	command := exec.CommandContext(ctx, "go", "test", "-tags", "e2e", "-count=1", "-timeout", "30m", "-v", "./test/e2e/...")
-	command.Dir = d.root
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
-	command.Env = append(os.Environ(), "KUBECONFIG="+d.kubectl.Kubeconfig, "KOHORT_KUBECTL="+d.kubectl.Program)
-	for repository, reference := range d.images {
-		switch filepath.Base(repository) {
-		case "kohort-demo":
-			command.Env = append(command.Env, "KOHORT_DEMO_IMAGE="+reference)
-		case "kohort-postgres":
-			command.Env = append(command.Env, "KOHORT_POSTGRES_IMAGE="+reference)
-		}
-	}
-	if err := command.Run(); err != nil {
-		d.diagnose(ctx)
-		return err
-	}
-	return nil
 }

@@ -20,7 +20,7 @@ const usage = `usage: demo COMMAND
 
   up     bring up the cluster, Kohort and the shop; show what Kohort made of it
   down   take all of it away
-  e2e    bring up the cluster and Kohort, and run the end-to-end tests
+  e2e    bring up the cluster and Kohort, and run the end-to-end tests, or those whose names match E2E_RUN
 
 CLUSTER=local     (default) a cluster of one node on this machine, built from source by hack/cluster
 CLUSTER=kind      a kind cluster named kohort

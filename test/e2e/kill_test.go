@@ -48,9 +48,7 @@ func TestKills(t *testing.T) {
 			time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
 			fallen = append(fallen, strike(t, w, v))
 		}
-		for _, k := range fallen {
-			k.awaitReturn(t, w)
-		}
+		awaitReturn(t, w, fallen)
 		if killRunningSync(t, w, fmt.Sprintf("round-%d", round)) {
 			during++
 		}

@@ -50,13 +50,23 @@ func strike(t *testing.T, w world.World, v victim) kill {
 	return k
 }
 
-// awaitReturn waits until the victim is ready again. A container that crashed before is not restarted at once
+// awaitReturn waits until all victims are ready again. A container that crashed before is not restarted at once
 // (CrashLoopBackOff); its pod is then replaced, for the test is about the kill and not about the wait.
-func (k kill) awaitReturn(t *testing.T, w world.World) {
+func awaitReturn(t *testing.T, w world.World, fallen []kill) {
 	t.Helper()
-	if err := world.Until(t.Context(), 90*time.Second, func(ctx context.Context) (string, error) { return k.recover(ctx, w, k.ids) }); err != nil {
-		t.Fatalf("waiting for the %s to come back: %v", k.name, err)
-	}
+	await(t, 3*time.Minute, func(ctx context.Context) (string, error) {
+		var missing []string
+		for _, k := range fallen { // each of them: one may need its pod replaced before another can be ready
+			state, err := k.recover(ctx, w, k.ids)
+			if err != nil {
+				return "", err
+			}
+			if state != "" {
+				missing = append(missing, k.name+": "+state)
+			}
+		}
+		return strings.Join(missing, "; "), nil
+	})
 }
 
 // strike kills the victim's processes and returns the ids of their containers. On the machine that the containers run on
