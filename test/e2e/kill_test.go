@@ -92,7 +92,7 @@ func killRunningSync(t *testing.T, w world.World, request string) bool {
 	}
 	must(t, w.Kubectl.RunNow(t.Context(), "sync/vip-mailer", request))
 	v := victim{"sync", v1alpha1.SyncLabel + "=vip-mailer", "sync"}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	defer cancel()
 	for ctx.Err() == nil {
 		if ids, err := v.strike(ctx, w); err == nil && len(ids) > 0 {
