@@ -20,8 +20,8 @@ import (
 const rounds = 10
 
 // TestKills kills every part of a Platform, again and again and without warning, while events come in and audiences go
-// out. Within a round one is killed before the others are back. SDKs try again what was not acknowledged, so in the end every event must be there once, profiles must be the
-// truth's, and the destination must hold the members.
+// out. Within a round one is killed before the others are back. SDKs try again what was not acknowledged, so in the end
+// every event must be there once, profiles must be the truth's, and the destination must hold the members.
 func TestKills(t *testing.T) {
 	w := lab(t, "e2e-kills")
 	w.Pace = 40 * time.Millisecond // some 1,700 requests of the website in 70 s; each kill makes it longer
