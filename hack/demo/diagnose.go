@@ -26,11 +26,10 @@ type pods struct {
 
 // diagnose prints what a person would look at first when something went wrong.
 func (d *demo) diagnose(ctx context.Context) {
-	if d.kubectl.Kubeconfig == "" {
-		return // there is no cluster to ask
+	if d.kubectl.Kubeconfig == "" || ctx.Err() != nil {
+		return // there is no cluster to ask, or the person wants the demo to end
 	}
-	// Asked for with a context of its own, for the demo's may be why it ended.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	d.progress.title("What the cluster says")
 	for _, namespace := range []string{operatorNamespace, manifests.Namespace} {
