@@ -84,15 +84,26 @@ func platformPods(component string) string {
 	return v1alpha1.PlatformLabel + "=shop," + v1alpha1.ComponentLabel + "=" + component
 }
 
-// killRunningSync asks a sync for a run and kills it as soon as its process is there. It says whether it met one.
+// killRunningSync asks a sync for a run and kills it as soon as its process is there. It says whether it met one: a run
+// with nothing to send ends within a second and may get away, so it is asked for again.
 func killRunningSync(t *testing.T, w world.World, request string) bool {
 	t.Helper()
 	if there, err := w.Kubectl.Exists(t.Context(), "sync", "vip-mailer"); err != nil || !there {
 		return false
 	}
-	must(t, w.Kubectl.RunNow(t.Context(), "sync/vip-mailer", request))
+	for attempt := range 4 {
+		must(t, w.Kubectl.RunNow(t.Context(), "sync/vip-mailer", fmt.Sprintf("%s-%d", request, attempt)))
+		if strikeSync(t.Context(), w, 10*time.Second) {
+			return true
+		}
+	}
+	return false
+}
+
+// strikeSync kills the sync's process as soon as there is one, and says whether there was.
+func strikeSync(ctx context.Context, w world.World, patience time.Duration) bool {
 	v := victim{"sync", v1alpha1.SyncLabel + "=vip-mailer", "sync"}
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for ctx.Err() == nil {
 		if ids, err := v.strike(ctx, w); err == nil && len(ids) > 0 {
