@@ -119,15 +119,16 @@ chdb: ## Fetch libchdb, the ClickHouse engine that the store loads.
 helm: $(BIN)/helm ## Build helm into bin/.
 	@echo $(BIN)/helm
 
-# Each tool is pinned in a module of its own, so that the product's go.mod stays clean.
+# Each tool is pinned in a module of its own, so that the product's go.mod stays clean. What is told of progress goes to
+# standard error, for whoever runs "make helm" reads a path.
 $(BIN)/controller-gen: hack/tools/controller-gen/go.mod
-	@echo "building controller-gen"
+	@echo "building controller-gen" >&2
 	@cd hack/tools/controller-gen && go build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
 
 $(BIN)/golangci-lint: hack/tools/golangci-lint/go.mod
-	@echo "building golangci-lint (two minutes the first time)"
+	@echo "building golangci-lint (two minutes the first time)" >&2
 	@cd hack/tools/golangci-lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(BIN)/helm: hack/tools/helm/go.mod
-	@echo "building helm (a minute the first time)"
+	@echo "building helm (a minute the first time)" >&2
 	@cd hack/tools/helm && go build -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1" -o $@ helm.sh/helm/v4/cmd/helm
