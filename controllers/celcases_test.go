@@ -114,6 +114,11 @@ func sourceRules() []celCase {
 			refused:  []string{spec(`http: {replicas: 2, autoscaling: {minReplicas: 1, maxReplicas: 2}}`)},
 		},
 		{
+			kind: "Source", path: "spec.http.limits", message: "burst needs eventsPerSecond",
+			accepted: []string{spec(`http: {limits: {eventsPerSecond: 100, burst: 200}}`), spec(`http: {limits: {maxBatchBytes: 4096000}, cors: {allowedOrigins: ["https://*.h.test:8443"]}}`)},
+			refused:  []string{spec(`http: {limits: {burst: 200}}`)},
+		},
+		{
 			kind: "Source", path: "spec.http.autoscaling", message: "minReplicas must not exceed maxReplicas",
 			accepted: []string{auto(`minReplicas: 2, maxReplicas: 2`)}, refused: []string{auto(`minReplicas: 3, maxReplicas: 2`)},
 		},

@@ -70,6 +70,69 @@ type HTTPSource struct {
 	// writeKeySecretRef names the key that SDKs must send. Absent: a Secret named <source>-write-key is made, key writeKey.
 	// +optional
 	WriteKeySecretRef *SecretKeyReference `json:"writeKeySecretRef,omitempty"`
+	// limits of what is taken.
+	// +optional
+	Limits *HTTPLimits `json:"limits,omitempty"`
+	// cors says which sites may send from a browser. Default: every site.
+	// +optional
+	CORS *CORS `json:"cors,omitempty"`
+	// clientIP says what is kept of the address that a request comes from, as context.ip of events that do not say one
+	// themselves: Keep, Anonymize (24 bits of IPv4, 48 of IPv6) or Drop. Default Keep. Use Drop when a server of your own
+	// sends, for the address is then that server's.
+	// +optional
+	ClientIP ClientIP `json:"clientIP,omitempty"`
+	// trustedHops is the number of proxies (load balancer, Ingress) in front of the collector that append to
+	// X-Forwarded-For. Default 0: the header is not believed, and the client is whoever is connected.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	// +optional
+	TrustedHops int32 `json:"trustedHops,omitempty"`
+}
+
+// ClientIP says what is kept of the address that a request comes from.
+// +kubebuilder:validation:Enum=Keep;Anonymize;Drop
+type ClientIP string
+
+// What is kept of a client's address.
+const (
+	ClientIPKeep      ClientIP = "Keep"
+	ClientIPAnonymize ClientIP = "Anonymize"
+	ClientIPDrop      ClientIP = "Drop"
+)
+
+// HTTPLimits bound what a collector takes.
+// +kubebuilder:validation:XValidation:rule="!has(self.burst) || has(self.eventsPerSecond)",message="burst needs eventsPerSecond"
+type HTTPLimits struct {
+	// eventsPerSecond that each of the Source's collectors takes in the long run; more is answered with 429 and the time
+	// to wait. Default: no limit.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	EventsPerSecond *int32 `json:"eventsPerSecond,omitempty"`
+	// burst is how many events may come at once. Default: those of one second.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
+	Burst *int32 `json:"burst,omitempty"`
+	// maxBatchBytes of a batch, unpacked; a larger one is refused with 400. Default 512000, as Segment; RudderStack's SDKs
+	// may send 4096000.
+	// +kubebuilder:validation:Minimum=32768
+	// +kubebuilder:validation:Maximum=4194304
+	// +optional
+	MaxBatchBytes *int32 `json:"maxBatchBytes,omitempty"`
+}
+
+// CORS says which sites may send from a browser.
+type CORS struct {
+	// allowedOrigins such as https://shop.example.com, or https://*.example.com for every name below example.com. Pages
+	// of other sites are refused with 403. What is not a browser is not asked.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:Pattern=`^https?://(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$`
+	// +required
+	AllowedOrigins []string `json:"allowedOrigins"`
 }
 
 // Autoscaling bounds a HorizontalPodAutoscaler.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,10 @@ type collectFlags struct {
 	writeKeyFile                 string
 	listen, healthListen         string
 	trustedHops, maxConnections  int
+	eventsPerSecond, burst       int
+	maxBatchBytes                int
+	allowedOrigins               []string
+	clientIP                     string
 	drainDelay, drainTimeout     time.Duration
 }
 
@@ -56,6 +61,11 @@ func newCollectCommand() *cobra.Command {
 	flags.StringVar(&f.listen, "listen", ":8080", "address that takes events")
 	flags.StringVar(&f.healthListen, "health-listen", ":8081", "address of /healthz, /readyz and /metrics")
 	flags.IntVar(&f.trustedHops, "trusted-hops", 0, "proxies in front that append to X-Forwarded-For; 0: that header is not looked at")
+	flags.StringVar(&f.clientIP, "client-ip", string(collect.KeepIP), "what is kept of clients' addresses: Keep, Anonymize or Drop")
+	flags.StringArrayVar(&f.allowedOrigins, "allowed-origin", nil, "site whose pages may send, https://shop.example.com or https://*.example.com; repeatable. Default: every site")
+	flags.IntVar(&f.eventsPerSecond, "events-per-second", 0, "events that this collector takes in the long run; 0: no limit")
+	flags.IntVar(&f.burst, "burst", 0, "events that may come at once; 0: those of a second")
+	flags.IntVar(&f.maxBatchBytes, "max-batch-bytes", collect.DefaultMaxBatch, "size of a batch, unpacked")
 	flags.IntVar(&f.maxConnections, "max-connections", 4096, "connections at once; each costs about 16 KiB")
 	flags.DurationVar(&f.drainDelay, "drain-delay", 5*time.Second, "time that connections are still taken after /readyz failed")
 	flags.DurationVar(&f.drainTimeout, "drain-timeout", 15*time.Second, "time to finish requests under way")
@@ -76,10 +86,39 @@ func (f *collectFlags) check() error {
 	if f.trustedHops < 0 || f.maxConnections < 1 {
 		return fmt.Errorf("flags --trusted-hops and --max-connections must not be negative, the latter not zero")
 	}
+	if f.eventsPerSecond < 0 || f.burst < 0 || (f.burst > 0 && f.eventsPerSecond == 0) {
+		return fmt.Errorf("flags --events-per-second and --burst must not be negative, and --burst needs --events-per-second")
+	}
+	if f.maxBatchBytes < collect.SmallestMaxBatch || f.maxBatchBytes > collect.LargestMaxBatch {
+		return fmt.Errorf("flag --max-batch-bytes is %d and must be %d to %d", f.maxBatchBytes, collect.SmallestMaxBatch, collect.LargestMaxBatch)
+	}
 	return nil
 }
 
+// handling is what the flags say of requests.
+func (f *collectFlags) handling() (collect.HandlerOptions, error) {
+	origins, err := collect.ParseOrigins(f.allowedOrigins)
+	if err != nil {
+		return collect.HandlerOptions{}, fmt.Errorf("flag --allowed-origin: %w", err)
+	}
+	ip, err := collect.ParseClientIP(f.clientIP)
+	if err != nil {
+		return collect.HandlerOptions{}, fmt.Errorf("flag --client-ip: %w", err)
+	}
+	options := collect.HandlerOptions{
+		Source: f.source, Party: f.party, TrustedHops: f.trustedHops, ClientIP: ip, Origins: origins, MaxBatch: f.maxBatchBytes, Now: time.Now,
+	}
+	if f.eventsPerSecond > 0 {
+		options.Rate = collect.NewRate(f.eventsPerSecond, cmp.Or(f.burst, f.eventsPerSecond))
+	}
+	return options, nil
+}
+
 func (f *collectFlags) run(ctx context.Context, log *slog.Logger) error {
+	handling, err := f.handling()
+	if err != nil {
+		return err
+	}
 	key, err := collect.ReadKey(f.writeKeyFile)
 	if err != nil {
 		return err
@@ -111,11 +150,9 @@ func (f *collectFlags) run(ctx context.Context, log *slog.Logger) error {
 	following, stopFollowing := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { key.Follow(following, log) })
+	handling.Key, handling.Log, handling.Metrics = key, publisher, metrics
 	server := collect.Server{
-		Handler: collect.NewHandler(collect.HandlerOptions{
-			Source: f.source, Party: f.party, Key: key, Log: publisher, TrustedHops: f.trustedHops, Now: time.Now, Metrics: metrics,
-		}),
-		Ready: publisher.Ready, Gatherer: registry, MaxConnections: f.maxConnections,
+		Handler: collect.NewHandler(handling), Ready: publisher.Ready, Gatherer: registry, MaxConnections: f.maxConnections,
 		DrainDelay: f.drainDelay, DrainTimeout: f.drainTimeout, Logger: log,
 	}
 	log.Info("taking events", "listen", events.Addr().String())

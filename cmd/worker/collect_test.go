@@ -26,14 +26,16 @@ func TestCollectStartsWithoutAStreamAndEndsInOrder(t *testing.T) {
 		api, health = freeAddress(t), freeAddress(t)
 		command := newCollectCommand()
 		command.SetArgs([]string{"--platform", "shop", "--source", "web", "--party", "First", "--stream-url", natsURL,
-			"--stream-credentials-dir", credentials, "--write-key-file", key, "--listen", api, "--health-listen", health, "--drain-delay", "10ms"})
+			"--stream-credentials-dir", credentials, "--write-key-file", key, "--listen", api, "--health-listen", health, "--drain-delay", "10ms",
+			"--events-per-second", "1", "--client-ip", "Drop", "--allowed-origin", "https://shop.example.com"})
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() { ended <- command.ExecuteContext(ctx) }()
 		return "http://" + api, "http://" + health, func() error { cancel(); return <-ended }
 	}
+	batch := `{"batch":[` + strings.Repeat(`{"type":"track","event":"A","userId":"u"},`, 99) + `{}],"writeKey":"test-key"}` // 100 s of the rate
 	post := func(api string) int {
-		response, err := http.Post(api+"/v1/track", "application/json", strings.NewReader(`{"type":"track","event":"A","userId":"u","writeKey":"test-key"}`))
+		response, err := http.Post(api+"/v1/batch", "application/json", strings.NewReader(batch))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,8 +46,10 @@ func TestCollectStartsWithoutAStreamAndEndsInOrder(t *testing.T) {
 	api, health, stop := collect("nats://"+freeAddress(t), warehousetest.Credentials(t, "kohort", "x"))
 	await(t, health+"/healthz", http.StatusOK)
 	await(t, health+"/readyz", http.StatusServiceUnavailable)
-	if status := post(api); status != http.StatusServiceUnavailable {
-		t.Errorf("without a stream an event is answered with %d, want 503", status)
+	for range 2 { // the first takes nothing of the rate
+		if status := post(api); status != http.StatusServiceUnavailable {
+			t.Errorf("without a stream events are answered with %d, want 503", status)
+		}
 	}
 	if err := stop(); err != nil {
 		t.Errorf("stopping: %v", err)
@@ -55,10 +59,13 @@ func TestCollectStartsWithoutAStreamAndEndsInOrder(t *testing.T) {
 	api, health, stop = collect(url, warehousetest.Credentials(t, user, password))
 	await(t, health+"/readyz", http.StatusOK)
 	if status := post(api); status != http.StatusOK {
-		t.Errorf("an event is answered with %d, want 200", status)
+		t.Errorf("events are answered with %d, want 200", status)
 	}
-	if text := await(t, health+"/metrics", http.StatusOK); !strings.Contains(text, "kohort_collector_events_total 1") {
-		t.Error("the metrics do not count the event")
+	if status := post(api); status != http.StatusTooManyRequests {
+		t.Errorf("events beyond the rate are answered with %d, want 429", status)
+	}
+	if text := await(t, health+"/metrics", http.StatusOK); !strings.Contains(text, "kohort_collector_events_total 100\n") {
+		t.Error("the metrics do not count the events")
 	}
 	if err := stop(); err != nil {
 		t.Errorf("stopping: %v", err)
@@ -71,6 +78,10 @@ func TestCollectNamesTheFlagThatIsWrong(t *testing.T) {
 		{"--source web --stream-url nats://x", "--write-key-file"},
 		{"--source web --stream-url nats://x --write-key-file /none --party Fourth", "--party"},
 		{"--source web --stream-url nats://x --write-key-file /none/key", "/none/key"},
+		{"--source web --stream-url nats://x --write-key-file /none --burst 5", "--events-per-second"},
+		{"--source web --stream-url nats://x --write-key-file /none --max-batch-bytes 5", "--max-batch-bytes"},
+		{"--source web --stream-url nats://x --write-key-file /none --allowed-origin shop", "--allowed-origin"},
+		{"--source web --stream-url nats://x --write-key-file /none --client-ip No", "--client-ip"},
 	} {
 		command := newCollectCommand()
 		command.SetArgs(strings.Fields(c.args))

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"strconv"
+
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -69,12 +71,12 @@ func deployment(s *v1alpha1.Source, images workload.Images) *appsv1ac.Deployment
 		Containers: []workload.Container{{
 			Name: "collector", Image: images.Kohort,
 			Command: []string{workload.WorkerBinary, "collect"},
-			Args: []string{
+			Args: append([]string{
 				"--platform", platformName, "--source", s.Name, "--party", string(s.GetParty()),
 				"--stream-url", platform.StreamURL(platformName, s.Namespace), "--stream-credentials-dir", workload.StreamCredentials,
 				"--write-key-file", workload.WriteKeyDirectory + "/" + key.Key,
 				"--listen", ":8080", "--health-listen", ":8081",
-			},
+			}, chosen(s.Spec.HTTP)...),
 			Ports:     map[string]int32{"http": workload.ServePort, "health": workload.HealthPort},
 			Resources: workload.Resources("50m", "64Mi", "256Mi"),
 			GoMemory:  true,
@@ -97,6 +99,33 @@ func deployment(s *v1alpha1.Source, images workload.Images) *appsv1ac.Deployment
 		spec.WithReplicas(*s.Spec.HTTP.Replicas)
 	} // else the number is the autoscaler's, and none of our business
 	return appsv1ac.Deployment(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).WithSpec(spec)
+}
+
+// chosen are the flags of what the spec sets; the collector's own defaults stand for the rest.
+func chosen(http *v1alpha1.HTTPSource) []string {
+	var args []string
+	number := func(flag string, value *int32) {
+		if value != nil {
+			args = append(args, flag, strconv.Itoa(int(*value)))
+		}
+	}
+	if l := http.Limits; l != nil {
+		number("--events-per-second", l.EventsPerSecond)
+		number("--burst", l.Burst)
+		number("--max-batch-bytes", l.MaxBatchBytes)
+	}
+	if http.CORS != nil {
+		for _, origin := range http.CORS.AllowedOrigins {
+			args = append(args, "--allowed-origin", origin)
+		}
+	}
+	if http.ClientIP != "" {
+		args = append(args, "--client-ip", string(http.ClientIP))
+	}
+	if http.TrustedHops > 0 {
+		number("--trusted-hops", &http.TrustedHops)
+	}
+	return args
 }
 
 func service(s *v1alpha1.Source) *corev1ac.ServiceApplyConfiguration {

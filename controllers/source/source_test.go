@@ -38,7 +38,7 @@ func files() *v1alpha1.Source {
 var start = runs.Start{Name: "crm-1764000000", Slot: time.Unix(1764000000, 0), Request: "now"}
 
 func TestGolden(t *testing.T) {
-	two, ninety := int32(2), int32(90)
+	two, ninety, large := int32(2), int32(90), int32(4_096_000)
 	own := v1alpha1.SecretKeyReference{Name: "mine", Key: "key"}
 	suspended := web(v1alpha1.HTTPSource{})
 	suspended.Spec.Suspend = true
@@ -49,6 +49,8 @@ func TestGolden(t *testing.T) {
 		{"http", Collector(web(v1alpha1.HTTPSource{}), images)},
 		{"http-asked", Collector(web(v1alpha1.HTTPSource{WriteKeySecretRef: &own,
 			Autoscaling: &v1alpha1.Autoscaling{MinReplicas: 2, MaxReplicas: 20, TargetCPUUtilizationPercentage: &ninety}}), images)},
+		{"http-limited", Collector(web(v1alpha1.HTTPSource{Limits: &v1alpha1.HTTPLimits{EventsPerSecond: &ninety, Burst: &two, MaxBatchBytes: &large},
+			CORS: &v1alpha1.CORS{AllowedOrigins: []string{"https://a.example", "https://*.b.example"}}, ClientIP: v1alpha1.ClientIPAnonymize, TrustedHops: 1}), images)[3:4]},
 		{"http-fixed", Collector(web(v1alpha1.HTTPSource{Replicas: &two}), images)[3:]},
 		{"http-suspended", Collector(suspended, images)[3:]},
 		{"sql", pulls(t, crm())},

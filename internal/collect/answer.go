@@ -41,9 +41,18 @@ var (
 		message: "too many bytes are being received; nothing of this request was stored, send it again", retryAfter: 1}
 	overloaded = &refusal{status: http.StatusServiceUnavailable, code: "Overloaded",
 		message: "too much waits to be stored; nothing of this request was stored, send it again", retryAfter: 1}
+	originRefused = &refusal{status: http.StatusForbidden, code: "OriginNotAllowed", field: "Origin",
+		message: "this site may not send; add it to spec.http.cors.allowedOrigins of the Source"}
+	gone        = &refusal{status: statusClientGone}
 	unavailable = &refusal{status: http.StatusServiceUnavailable, code: "Unavailable",
 		message: "the store does not take events at present; send them again", retryAfter: 5}
 )
+
+// tooFast is the answer to events beyond the rate of the key.
+func tooFast(wait int) *refusal {
+	return &refusal{status: http.StatusTooManyRequests, code: "TooManyEvents", retryAfter: wait,
+		message: "this source sends more than spec.http.limits.eventsPerSecond; nothing of this request was stored, send it again later"}
+}
 
 // refuseFor is the answer to an error of publishing.
 func refuseFor(err error) *refusal {
@@ -73,16 +82,12 @@ func answerSuccess(w http.ResponseWriter) {
 
 var jsonType = []string{"application/json"}
 
-func (r *refusal) answer(w http.ResponseWriter) {
+// answer writes the refusal and returns its status.
+func (r *refusal) answer(w http.ResponseWriter) int {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h.Set("Cache-Control", "no-store")
-	if r.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
-	}
-	if r.status == http.StatusMethodNotAllowed {
-		h.Set("Allow", "POST, OPTIONS")
-	}
+	r.setHeaders(h)
 	w.WriteHeader(r.status)
 	body := struct {
 		Success bool   `json:"success"`
@@ -91,4 +96,18 @@ func (r *refusal) answer(w http.ResponseWriter) {
 		Message string `json:"message"`
 	}{false, r.code, r.field, r.message}
 	_ = json.NewEncoder(w).Encode(body)
+	return r.status
+}
+
+// setHeaders says when to try again, and how. Older browser SDKs read X-RateLimit-Reset, which is in seconds as well.
+func (r *refusal) setHeaders(h http.Header) {
+	if r.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
+	}
+	switch r.status {
+	case http.StatusTooManyRequests:
+		h.Set("X-RateLimit-Reset", strconv.Itoa(r.retryAfter))
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", "POST, OPTIONS")
+	}
 }

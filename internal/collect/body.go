@@ -16,7 +16,7 @@ import (
 )
 
 // maxReceiving is how many bytes of bodies may be in memory at once, so that many slow or large requests together
-// cannot exhaust it: 131 batches of the largest size, or thousands of usual ones.
+// cannot exhaust it: 131 batches of the usual largest size, or thousands of usual ones.
 const maxReceiving = 64 << 20
 
 // receiver reads bodies into buffers that are used again.
@@ -33,8 +33,8 @@ type received struct {
 	held   int64
 }
 
-// receive reads a request's body, unpacked, of at most limit bytes.
-func (c *receiver) receive(r *http.Request, limit int) (received, *refusal) {
+// receive reads a request's body, unpacked, of at most limit bytes; a batch may have maxBatch.
+func (c *receiver) receive(r *http.Request, limit, maxBatch int) (received, *refusal) {
 	tooLong := func() *refusal {
 		return tooLarge("body", fmt.Sprintf("the body is larger than %d KiB; a single event may have %d KiB and a batch %d KiB, unpacked",
 			limit>>10, maxSingle>>10, maxBatch>>10))
@@ -71,7 +71,7 @@ func (c *receiver) receive(r *http.Request, limit int) (received, *refusal) {
 
 func (c *receiver) giveBack(got received) {
 	c.receiving.Add(-got.held)
-	if cap(*got.buffer) <= maxBatch+bytes.MinRead {
+	if cap(*got.buffer) <= DefaultMaxBatch+bytes.MinRead {
 		c.buffers.Put(got.buffer)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,12 +27,19 @@ type HandlerOptions struct {
 	// TrustedHops is the number of proxies in front that append to X-Forwarded-For. 0: the header is not looked at, for
 	// anybody can send it, and the client is whoever is connected.
 	TrustedHops int
+	ClientIP    ClientIP // empty: KeepIP
+	Origins     Origins
+	MaxBatch    int   // bytes of a batch, unpacked; 0: DefaultMaxBatch
+	Rate        *Rate // nil: no limit
 	Now         func() time.Time
 	Metrics     *Metrics
 }
 
 // NewHandler serves the tracking API.
 func NewHandler(options HandlerOptions) http.Handler {
+	if options.MaxBatch == 0 {
+		options.MaxBatch = DefaultMaxBatch
+	}
 	return &handler{HandlerOptions: options, routes: routes()}
 }
 
@@ -46,56 +52,82 @@ type handler struct {
 // ServeHTTP answers a request and counts it.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.Now()
-	allowOrigin(w.Header(), r)
+	name, status := h.serve(w, r)
+	if status != 0 {
+		h.Metrics.request(name, status, h.Now().Sub(start))
+	}
+}
+
+// serve answers a request and says what to count it as; status 0 is not counted.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) (name string, status int) {
 	path := r.URL.Path
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
 	}
 	e, known := h.routes[path]
+	if !known {
+		e.name = "other"
+	}
+	if !h.Origins.allow(w.Header(), r) {
+		return e.name, originRefused.answer(w)
+	}
 	switch {
 	case r.Method == http.MethodOptions:
 		allowMethods(w, r)
+		return "", 0
 	case known && r.Method == http.MethodPost:
-		status := h.take(w, r, e)
-		h.Metrics.request(e.name, status, h.Now().Sub(start))
+		return e.name, h.take(w, r, e)
 	case known:
-		methodNotAllowed.answer(w)
-		h.Metrics.request(e.name, methodNotAllowed.status, h.Now().Sub(start))
-	default:
-		status := h.other(w, r, path)
-		h.Metrics.request("other", status, h.Now().Sub(start))
+		return e.name, methodNotAllowed.answer(w)
+	case r.Method == http.MethodGet:
+		if e, read, ok := h.pixel(path); ok {
+			return e.name, h.takePixel(w, r, e, read)
+		}
 	}
+	return e.name, h.other(w, r, path)
 }
 
 // take answers a request that brings events and returns its status.
 func (h *handler) take(w http.ResponseWriter, r *http.Request, e endpoint) int {
-	got, refused := h.bodies.receive(r, e.limit())
+	got, refused := h.bodies.receive(r, e.limit(h.MaxBatch), h.MaxBatch)
 	if refused != nil {
-		refused.answer(w)
-		return refused.status
+		return refused.answer(w)
 	}
 	defer h.bodies.giveBack(got)
-	events, refused := h.check(r, e, got.body)
-	if refused != nil {
+	if refused = h.accept(r, e, got.body); refused == nil {
+		answerSuccess(w)
+		return http.StatusOK
+	}
+	if refused != gone {
 		refused.answer(w)
-		return refused.status
+	}
+	return refused.status
+}
+
+// accept returns nil once the events of a body are on the log's disk.
+func (h *handler) accept(r *http.Request, e endpoint, body []byte) *refusal {
+	events, refused := h.check(r, e, body)
+	if refused != nil {
+		return refused
 	}
 	if events > 0 {
+		now := h.Now().UTC()
+		if wait, ok := h.Rate.take(events, now); !ok {
+			return tooFast(wait)
+		}
 		err := h.Log.Publish(r.Context(), stream.Record{
-			Kind: e.kind, Received: h.Now().UTC(), Source: h.Source, Party: h.Party, IP: h.client(r), Body: got.body,
+			Kind: e.kind, Received: now, Source: h.Source, Party: h.Party, IP: h.client(r), Body: body,
 		})
 		if clientGone(r.Context(), err) {
-			return statusClientGone
+			return gone
 		}
 		if err != nil {
-			refused := refuseFor(err)
-			refused.answer(w)
-			return refused.status
+			h.Rate.giveBack(events)
+			return refuseFor(err)
 		}
 	}
-	h.Metrics.stored(events, len(got.body))
-	answerSuccess(w)
-	return http.StatusOK
+	h.Metrics.stored(events, len(body))
+	return nil
 }
 
 // check says how many events a body holds. The key comes first: who has none learns nothing about the body.
@@ -121,49 +153,18 @@ func (h *handler) check(r *http.Request, e endpoint, body []byte) (int, *refusal
 
 // other answers what does not bring events.
 func (h *handler) other(w http.ResponseWriter, r *http.Request, path string) int {
-	key, ok := settingsKey(path)
-	if !ok || (r.Method != http.MethodGet && r.Method != http.MethodHead) || !h.Key.is(key) {
-		notFound.answer(w)
-		return notFound.status
-	}
-	answerSettings(w, r, key, h.TrustedHops > 0)
-	return http.StatusOK
-}
-
-// client is the address that the request came from.
-func (h *handler) client(r *http.Request) string {
-	if h.TrustedHops > 0 {
-		// Each proxy appends the address that it saw; what stands further left was sent by the client itself.
-		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-		if at := len(hops) - h.TrustedHops; at >= 0 {
-			if ip := address(strings.TrimSpace(hops[at])); ip != "" {
-				return ip
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		if path == sourceConfig {
+			if !h.Key.allows(r, "") {
+				return unauthorized.answer(w)
 			}
+			answerSourceConfig(w, h.Source, h.Key)
+			return http.StatusOK
+		}
+		if key, ok := settingsKey(path); ok && h.Key.is(key) {
+			answerSettings(w, r, key, h.TrustedHops > 0)
+			return http.StatusOK
 		}
 	}
-	return address(r.RemoteAddr)
-}
-
-// allowOrigin lets a browser's script read the answer, whatever site it is on: the write key is public by nature, and
-// nothing here depends on cookies.
-func allowOrigin(h http.Header, r *http.Request) {
-	if origin := r.Header.Get("Origin"); origin != "" {
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Allow-Credentials", "true")
-		h.Set("Access-Control-Expose-Headers", "Retry-After")
-		h.Add("Vary", "Origin")
-	}
-}
-
-// allowMethods answers a preflight request.
-func allowMethods(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
-	headers := r.Header.Get("Access-Control-Request-Headers")
-	if headers == "" || len(headers) > 1024 {
-		headers = "Authorization, Content-Type, Content-Encoding, AnonymousId"
-	}
-	h.Set("Access-Control-Allow-Headers", headers)
-	h.Set("Access-Control-Max-Age", strconv.Itoa(int((15 * time.Minute).Seconds())))
-	w.WriteHeader(http.StatusNoContent)
+	return notFound.answer(w)
 }

@@ -107,6 +107,7 @@ type answered struct {
 	status int
 	header http.Header
 	body   string
+	raw    string
 }
 
 func (c *collector) send(t testing.TB, method, path, body string, header ...string) answered {
@@ -127,7 +128,7 @@ func (c *collector) send(t testing.TB, method, path, body string, header ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answered{response.StatusCode, response.Header, strings.TrimSpace(string(text))}
+	return answered{response.StatusCode, response.Header, strings.TrimSpace(string(text)), string(text)}
 }
 
 func basic(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -234,12 +235,13 @@ func TestRefusalsNameTheFieldAndStoreNothing(t *testing.T) {
 		{"a batch that is an object", "POST", "/v1/batch", `{"batch":{}}`, "", 400, "Invalid", "batch"},
 		{"one event too many", "POST", "/v1/batch", items(maxItems + 1), "", 400, "TooLarge", "batch"},
 		{"a single event of one byte too many", "POST", "/v1/track", pad(maxSingle + 1), "", 400, "TooLarge", "body"},
-		{"a batch of one byte too many", "POST", "/v1/batch", pad(maxBatch + 1), "", 400, "TooLarge", "body"},
+		{"a batch of one byte too many", "POST", "/v1/batch", pad(DefaultMaxBatch + 1), "", 400, "TooLarge", "body"},
 		{"a few packed bytes that unpack to 20 MiB", "POST", "/v1/batch", zip(strings.Repeat(" ", 20<<20)), "gzip", 400, "TooLarge", "body"},
 		{"gzip that is none", "POST", "/v1/batch", items(1), "gzip", 400, "Invalid", "body"},
 		{"gzip that was cut off", "POST", "/v1/batch", zip(items(100))[:40], "gzip", 400, "Invalid", "body"},
 		{"an encoding that is not known", "POST", "/v1/batch", items(1), "br", 400, "Invalid", "Content-Encoding"},
 		{"an unknown path", "POST", "/v1/unknown", `{}`, "", 404, "NotFound", ""},
+		{"an image of a batch", "GET", "/v1/pixel/batch?data=e30", ``, "", 404, "NotFound", ""},
 		{"the root", "GET", "/", ``, "", 404, "NotFound", ""},
 		{"events by GET", "GET", "/v1/track", ``, "", 405, "MethodNotAllowed", ""},
 		{"settings of another key", "GET", "/v1/projects/other/settings", ``, "", 404, "NotFound", ""},
@@ -261,7 +263,7 @@ func TestRefusalsNameTheFieldAndStoreNothing(t *testing.T) {
 		})
 	}
 	for why, body := range map[string]string{
-		"the largest batch by number": items(maxItems), "the largest batch by size": `{"batch":[` + pad(maxBatch-len(`{"batch":[]}`)) + `]}`,
+		"the largest batch by number": items(maxItems), "the largest batch by size": `{"batch":[` + pad(DefaultMaxBatch-len(`{"batch":[]}`)) + `]}`,
 	} {
 		if got := c.send(t, "POST", "/v1/batch", body, "Authorization", basic("test-key:")); got.status != 200 {
 			t.Errorf("%s: got %d %s", why, got.status, got.body)

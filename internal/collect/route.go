@@ -9,8 +9,13 @@ import (
 // Limits of the tracking API. Segment documents 32 KB for a single event, 500 KB and 2,500 events for a batch.
 const (
 	maxSingle = 32 << 10
-	maxBatch  = 500 << 10
 	maxItems  = 2500
+	// DefaultMaxBatch is the size of a batch in bytes, unpacked.
+	DefaultMaxBatch = 500 << 10
+	// LargestMaxBatch that can be asked for: RudderStack's 4,000 KB, and half of what the stream takes at once.
+	LargestMaxBatch = 4 << 20
+	// SmallestMaxBatch holds a single event of the largest size.
+	SmallestMaxBatch = maxSingle
 )
 
 // endpoint is what a path stands for.
@@ -20,7 +25,7 @@ type endpoint struct {
 }
 
 // limit of the body in bytes, unpacked.
-func (e endpoint) limit() int {
+func (e endpoint) limit(maxBatch int) int {
 	if e.kind == stream.KindBatch {
 		return maxBatch
 	}
@@ -53,6 +58,8 @@ func routes() map[string]endpoint {
 const (
 	settingsPrefix = "/v1/projects/"
 	settingsSuffix = "/settings"
+	// sourceConfig is where RudderStack's browser and phone SDKs ask, below their configUrl.
+	sourceConfig = "/sourceConfig"
 )
 
 // settingsKey is the write key in the path of a request for an SDK's settings.

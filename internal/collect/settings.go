@@ -2,9 +2,7 @@ package collect
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
-	"net/netip"
 )
 
 // answerSettings gives an SDK what it fetches before it starts: where to send events, and that all of them may be sent.
@@ -33,14 +31,17 @@ func answerSettings(w http.ResponseWriter, r *http.Request, key string, behindPr
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// address is the IP of text, which may have a port; empty when it is none.
-func address(text string) string {
-	if host, _, err := net.SplitHostPort(text); err == nil {
-		text = host
-	}
-	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		return ""
-	}
-	return ip.Unmap().WithZone("").String()
+// answerSourceConfig is the same for RudderStack's SDKs, which ask before they start. No destination is served from
+// within the SDK: all of them are the platform's.
+func answerSourceConfig(w http.ResponseWriter, source string, key *Key) {
+	quiet := map[string]any{"enabled": false}
+	body := map[string]any{"source": map[string]any{
+		"id": source, "name": source, "writeKey": key.current.Load().plain, "enabled": true,
+		"config":       map[string]any{"statsCollection": map[string]any{"errors": quiet, "metrics": quiet}},
+		"destinations": []any{}, "connections": []any{},
+	}}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h.Set("Cache-Control", "private, max-age=60")
+	_ = json.NewEncoder(w).Encode(body)
 }
