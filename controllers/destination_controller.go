@@ -14,6 +14,7 @@ import (
 
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/controllers/destination"
+	"kohort.dev/kohort/controllers/internal/facts"
 	"kohort.dev/kohort/controllers/internal/outcome"
 	"kohort.dev/kohort/controllers/internal/status"
 )
@@ -49,8 +50,7 @@ func (r *destinationReconciler) facts(ctx context.Context, d *v1alpha1.Destinati
 	if facts.Platform, err = r.platform(ctx, d.Namespace, d.Spec.PlatformRef.Name); err != nil {
 		return facts, err
 	}
-	ref, field := destination.Secret(d)
-	if facts.Secret, err = r.secret(ctx, d.Namespace, ref, field); err != nil {
+	if facts.Secret, err = r.credentials(ctx, d); err != nil {
 		return facts, err
 	}
 	syncs := &v1alpha1.SyncList{}
@@ -59,6 +59,19 @@ func (r *destinationReconciler) facts(ctx context.Context, d *v1alpha1.Destinati
 	}
 	facts.Syncs = syncs.Items
 	return facts, nil
+}
+
+// credentials looks at the Secrets that a Destination names: the first that is missing, or else one that is there; nil
+// when it names none.
+func (b *base) credentials(ctx context.Context, d *v1alpha1.Destination) (*facts.Secret, error) {
+	var secret *facts.Secret
+	for _, c := range destination.Credentials(d) {
+		var err error
+		if secret, err = b.secret(ctx, d.Namespace, &c.Ref, c.Field); err != nil || secret.Missing() != "" {
+			return secret, err
+		}
+	}
+	return secret, nil
 }
 
 func (r *destinationReconciler) setup(mgr ctrl.Manager, o Options) error {

@@ -183,10 +183,11 @@ func sourceSecrets(s *v1alpha1.Source) []string {
 }
 
 func destinationSecrets(d *v1alpha1.Destination) []string {
-	if ref, _ := destination.Secret(d); ref != nil {
-		return []string{ref.Name}
+	var names []string
+	for _, c := range destination.Credentials(d) {
+		names = append(names, c.Ref.Name)
 	}
-	return nil
+	return names
 }
 
 func audienceDestinations(a *v1alpha1.Audience) []string {

@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"kohort.dev/kohort/api/v1alpha1"
-	"kohort.dev/kohort/controllers/destination"
 	"kohort.dev/kohort/controllers/internal/naming"
 	"kohort.dev/kohort/controllers/internal/outcome"
 	"kohort.dev/kohort/controllers/internal/runs"
@@ -73,8 +72,7 @@ func (r *syncReconciler) facts(ctx context.Context, s *v1alpha1.Sync) (sync.Fact
 		return facts, err
 	}
 	facts.Destination = d
-	ref, field := destination.Secret(d)
-	facts.Secret, err = r.secret(ctx, s.Namespace, ref, field)
+	facts.Secret, err = r.credentials(ctx, d)
 	return facts, err
 }
 

@@ -23,7 +23,7 @@ type DestinationSpec struct {
 	Suspend bool `json:"suspend,omitempty"`
 }
 
-// WebhookDestination receives batches of changes as JSON over HTTP; docs/destinations.md describes the body.
+// WebhookDestination receives batches of changes as JSON over HTTP; docs/destinations/ describes the body.
 type WebhookDestination struct {
 	// url that batches are posted to.
 	// +kubebuilder:validation:Pattern=`^https?://[^/]+.*$`
@@ -33,9 +33,17 @@ type WebhookDestination struct {
 	// tokenSecretRef names a token that is sent as "Authorization: Bearer".
 	// +optional
 	TokenSecretRef *SecretKeyReference `json:"tokenSecretRef,omitempty"`
+	// signingKeySecretRefs name the keys that each request is signed with, as standardwebhooks.com describes it: 24 to 64
+	// bytes in base64, with or without the prefix whsec_. With two keys each request has two signatures, so that a key can
+	// be replaced without a request that a receiver cannot check. Absent: requests are not signed.
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	// +optional
+	SigningKeySecretRefs []SecretKeyReference `json:"signingKeySecretRefs,omitempty"`
 }
 
-// SQLDestination holds one row per member and audience; docs/destinations.md describes the table.
+// SQLDestination holds one row per member and audience; docs/destinations/ describes the table.
 type SQLDestination struct {
 	// driver of the database.
 	// +kubebuilder:validation:Enum=postgres

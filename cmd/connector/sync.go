@@ -21,6 +21,7 @@ type syncFlags struct {
 	warehouseCred string
 	dsnFile       string
 	tokenFile     string
+	keyFiles      []string
 	termination   string
 }
 
@@ -44,6 +45,7 @@ rejected, 1 when trying again may help, and 2 when somebody has to change someth
 	f.StringVar(&flags.warehouseCred, "warehouse-credentials-dir", "", "directory with the files username and password")
 	f.StringVar(&flags.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
 	f.StringVar(&flags.tokenFile, "token-file", "", "file with the token of a webhook destination; empty: none is sent")
+	f.StringArrayVar(&flags.keyFiles, "signing-key-file", nil, "file with a key that requests to a webhook are signed with; once or twice")
 	f.StringVar(&flags.termination, "termination-log", run.TerminationPath, "file that the report is written to")
 	if err := command.MarkFlagRequired("warehouse-url"); err != nil {
 		panic(err) // the flag is defined above
@@ -81,7 +83,7 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 	switch {
 	case order.Webhook != nil && order.Table == nil:
 		return destination.NewWebhook(destination.WebhookConfig{
-			URL: order.Webhook.URL, TokenFile: flags.tokenFile,
+			URL: order.Webhook.URL, TokenFile: flags.tokenFile, KeyFiles: flags.keyFiles,
 			Audience: order.Audience, Sync: order.Sync, Run: fmt.Sprint(order.Slot.Unix()),
 		})
 	case order.Table != nil && order.Webhook == nil:

@@ -14,20 +14,8 @@ import (
 // Facts are what was found in the cluster.
 type Facts struct {
 	Platform facts.Platform
-	Secret   *facts.Secret   // that the spec names; nil when it names none
+	Secret   *facts.Secret   // that the spec names: the first that is missing, if one is; nil when it names none
 	Syncs    []v1alpha1.Sync // to this Destination
-}
-
-// Secret names the Secret that a Destination needs; nil when it needs none.
-func Secret(d *v1alpha1.Destination) (ref *v1alpha1.SecretKeyReference, field string) {
-	switch {
-	case d.Spec.SQL != nil:
-		return &d.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef"
-	case d.Spec.Webhook != nil && d.Spec.Webhook.TokenSecretRef != nil:
-		return d.Spec.Webhook.TokenSecretRef, "spec.webhook.tokenSecretRef"
-	default:
-		return nil, ""
-	}
 }
 
 // Audiences counts the Audiences that are synced to a Destination.

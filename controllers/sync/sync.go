@@ -10,6 +10,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/destination"
 	"kohort.dev/kohort/controllers/internal/facts"
 	"kohort.dev/kohort/controllers/internal/naming"
 	"kohort.dev/kohort/controllers/internal/runs"
@@ -24,7 +25,7 @@ type Facts struct {
 	Platform    facts.Platform
 	Audience    *v1alpha1.Audience    // nil when there is none
 	Destination *v1alpha1.Destination // nil when there is none
-	Secret      *facts.Secret         // that the Destination names; nil when it names none
+	Secret      *facts.Secret         // that the Destination names: the first that is missing, if one is; nil when it names none
 }
 
 // EvaluatedGeneration is the generation of the Audience that the membership was computed from, if that is the newest one.
@@ -98,17 +99,10 @@ func build(s *v1alpha1.Sync, d *v1alpha1.Destination, order run.SyncOrder, job w
 	args := []string{"--warehouse-url", platform.WarehouseURL(platformName, s.Namespace), "--warehouse-credentials-dir", workload.WarehouseCredentials}
 	volumes := []*corev1ac.VolumeApplyConfiguration{workload.SecretVolume("warehouse", naming.Warehouse(platformName), "")}
 	mounts := []workload.Mount{{Volume: "warehouse", Path: workload.WarehouseCredentials, ReadOnly: true}}
-	switch {
-	case d.Spec.SQL != nil:
-		ref := d.Spec.SQL.DSNSecretRef
-		args = append(args, "--dsn-file", workload.DSNDirectory+"/"+ref.Key)
-		volumes = append(volumes, workload.SecretVolume("dsn", ref.Name, ref.Key))
-		mounts = append(mounts, workload.Mount{Volume: "dsn", Path: workload.DSNDirectory, ReadOnly: true})
-	case d.Spec.Webhook != nil && d.Spec.Webhook.TokenSecretRef != nil:
-		ref := *d.Spec.Webhook.TokenSecretRef
-		args = append(args, "--token-file", workload.TokenDirectory+"/"+ref.Key)
-		volumes = append(volumes, workload.SecretVolume("token", ref.Name, ref.Key))
-		mounts = append(mounts, workload.Mount{Volume: "token", Path: workload.TokenDirectory, ReadOnly: true})
+	for _, c := range destination.Credentials(d) {
+		args = append(args, c.Flag, c.File())
+		volumes = append(volumes, workload.SecretVolume(c.Volume, c.Ref.Name, c.Ref.Key))
+		mounts = append(mounts, workload.Mount{Volume: c.Volume, Path: c.Directory, ReadOnly: true})
 	}
 	job.Namespace, job.Volumes = s.Namespace, volumes
 	job.Labels = workload.RunLabels(platformName, naming.ComponentSync, s.Name, v1alpha1.SyncLabel)

@@ -41,6 +41,12 @@ func mailer() *v1alpha1.Destination {
 	}}
 }
 
+func signed() *v1alpha1.Destination {
+	d := mailer()
+	d.Spec.Webhook.SigningKeySecretRefs = []v1alpha1.SecretKeyReference{{Name: "mail", Key: "old"}, {Name: "mail", Key: "new"}}
+	return d
+}
+
 func table() *v1alpha1.Destination {
 	return &v1alpha1.Destination{ObjectMeta: metav1.ObjectMeta{Name: "mailer"}, Spec: v1alpha1.DestinationSpec{
 		PlatformRef: v1alpha1.LocalReference{Name: "shop"},
@@ -61,7 +67,7 @@ func TestGolden(t *testing.T) {
 		name  string
 		d     *v1alpha1.Destination
 		drain bool
-	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"drain", mailer(), true}} {
+	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"drain", mailer(), true}} {
 		t.Run(c.name, func(t *testing.T) {
 			job, err := Deliver(vip(), evaluated(c.d), start, "0123456789abcdef", images)
 			if c.drain {

@@ -22,7 +22,7 @@ type PostgresConfig struct {
 	Audience string // the value of the column audience
 }
 
-// Postgres holds one row per audience and member in a table of its own making; docs/destinations.md describes it. Each
+// Postgres holds one row per audience and member in a table of its own making; docs/destinations/sql.md describes it. Each
 // batch is one transaction.
 type Postgres struct {
 	config PostgresConfig

@@ -21,7 +21,7 @@ var columns = [][2]string{
 	{"updated_at", "timestamp with time zone"},
 }
 
-// createTable is what ensureTable runs, and what docs/destinations.md gives to those who make the table themselves.
+// createTable is what ensureTable runs, and what docs/destinations/sql.md gives to those who make the table themselves.
 const createTable = `CREATE TABLE IF NOT EXISTS %s (
     audience    text        NOT NULL,
     profile_id  text        NOT NULL,
@@ -69,7 +69,7 @@ FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisd
 		return fmt.Errorf("reading the columns of table %s: %w", p.config.Table, err)
 	}
 	if problems := mismatches(found, needed); len(problems) > 0 {
-		return run.Refuse(ReasonTableMismatch, "table %s is there and is not one that members can be held in: %s; name another table in spec.sql.table, which is made when missing, or change this one (docs/destinations.md)",
+		return run.Refuse(ReasonTableMismatch, "table %s is there and is not one that members can be held in: %s; name another table in spec.sql.table, which is made when missing, or change this one (docs/destinations/sql.md)",
 			p.config.Table, strings.Join(problems, ", "))
 	}
 	var keyed bool

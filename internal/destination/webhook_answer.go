@@ -3,7 +3,6 @@ package destination
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -19,50 +18,13 @@ const maxRetryAfter = time.Hour
 // judge turns an answer into results or the kind of error that the caller's policy is about.
 func (w *Webhook) judge(response *http.Response, answer []byte, operations []Operation) ([]Result, error) {
 	status := response.StatusCode
-	switch {
-	case status >= 200 && status < 300:
+	if status >= 200 && status < 300 {
 		return w.accepted(response, answer, operations)
-	case status == http.StatusTooManyRequests:
-		return nil, &UnavailableError{After: retryAfter(response), Overloaded: true, Err: w.answered(response, "it asks for fewer requests")}
-	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status >= 500:
-		return nil, &UnavailableError{After: retryAfter(response), Err: w.answered(response, "look at the receiver's log")}
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return nil, &run.Failure{Reason: ReasonUnreachable, Fatal: true, Err: w.answered(response, w.loginRemedy())}
-	case status >= 300 && status < 400:
-		return nil, &run.Failure{Reason: ReasonUnreachable, Fatal: true,
-			Err: w.answered(response, "members are not sent where an answer points to; set spec.webhook.url to the final address")}
-	case isWrongAddress(status):
-		return nil, &run.Failure{Reason: ReasonUnreachable, Fatal: true,
-			Err: w.answered(response, "there is no receiver at this path; check spec.webhook.url")}
+	}
+	if err := w.failure(response); err != nil {
+		return nil, err
 	}
 	return nil, &RefusedError{Reason: "HTTP" + strconv.Itoa(status), Message: refusal(response, answer, operations)}
-}
-
-// isWrongAddress says whether a status is about the address and not about what was sent.
-func isWrongAddress(status int) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusGone,
-		http.StatusMisdirectedRequest, http.StatusUpgradeRequired:
-		return true
-	}
-	return false
-}
-
-func (w *Webhook) loginRemedy() string {
-	if w.config.TokenFile == "" {
-		return "it wants a token; put it in a Secret and name its key in spec.webhook.tokenSecretRef"
-	}
-	return "it refuses the token; check the Secret key that spec.webhook.tokenSecretRef names"
-}
-
-// answered describes an answer by its status, and says what to do. The status text is Go's own: a server may write
-// anything into its own.
-func (w *Webhook) answered(response *http.Response, remedy string) error {
-	return fmt.Errorf("%s answered %s: %s", w.host, statusLine(response), remedy)
-}
-
-func statusLine(response *http.Response) string {
-	return strings.TrimSpace(fmt.Sprintf("%d %s", response.StatusCode, http.StatusText(response.StatusCode)))
 }
 
 // refusal describes a refusal of a whole batch. Only the message of a batch of one can be scrubbed for certain of the
@@ -94,7 +56,7 @@ type rejections struct {
 // it may come from a login page or a proxy, or name rejected rows in a way that we would miss.
 func (w *Webhook) accepted(response *http.Response, answer []byte, operations []Operation) ([]Result, error) {
 	if len(answer) > maxAnswer {
-		return nil, run.Refuse(ReasonUnreachable, "%s answered with more than %d bytes; the answer must be empty or list rejected rows (docs/destinations.md)", w.host, maxAnswer)
+		return nil, run.Refuse(ReasonUnreachable, "%s answered with more than %d bytes; the answer must be empty or list rejected rows (docs/destinations/webhook.md)", w.host, maxAnswer)
 	}
 	results := make([]Result, len(operations))
 	answer = bytes.TrimSpace(answer)
@@ -109,7 +71,7 @@ func (w *Webhook) accepted(response *http.Response, answer []byte, operations []
 	}
 	var list rejections
 	if err := json.Unmarshal(answer, &list); err != nil {
-		return nil, run.Refuse(ReasonUnreachable, `%s answered %s with JSON that is not of the form {"rejected":[{"id":…,"reason":…,"message":…}]} (docs/destinations.md)`, w.host, statusLine(response))
+		return nil, run.Refuse(ReasonUnreachable, `%s answered %s with JSON that is not of the form {"rejected":[{"id":…,"reason":…,"message":…}]} (docs/destinations/webhook.md)`, w.host, statusLine(response))
 	}
 	if len(list.Rejected) == 0 {
 		return results, nil
@@ -121,7 +83,7 @@ func (w *Webhook) accepted(response *http.Response, answer []byte, operations []
 	for _, row := range list.Rejected {
 		i, ok := index[strings.ToLower(row.ID)]
 		if !ok {
-			return nil, run.Refuse(ReasonUnreachable, "%s rejected a row whose id was not in the request; id must be that of the operation (docs/destinations.md)", w.host)
+			return nil, run.Refuse(ReasonUnreachable, "%s rejected a row whose id was not in the request; id must be that of the operation (docs/destinations/webhook.md)", w.host)
 		}
 		results[i] = Result{Rejected: true, Reason: reason(row.Reason), Message: scrub(row.Message, operations[i])}
 	}

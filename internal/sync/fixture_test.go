@@ -167,7 +167,7 @@ type body struct {
 	Operations          []destination.Operation
 }
 
-// receiver is a webhook that holds members by id, as docs/destinations.md asks for.
+// receiver is a webhook that holds members by id, as docs/destinations/webhook.md asks for.
 type receiver struct {
 	*httptest.Server
 	mu       gosync.Mutex

@@ -12,7 +12,7 @@ import (
 
 // The limits of a page: what is sent at once, and recorded at once.
 const (
-	// maxPageRows is the contract with webhooks (docs/destinations.md).
+	// maxPageRows is the contract with webhooks (docs/destinations/webhook.md).
 	maxPageRows = 500
 	// pageBytes keeps a page below the request limits of common servers, with room for what JSON adds.
 	pageBytes = 2 << 20

@@ -41,6 +41,7 @@ const (
 	WriteKeyDirectory    = "/etc/kohort/write-key"
 	DSNDirectory         = "/etc/kohort/dsn"
 	TokenDirectory       = "/etc/kohort/token"
+	SigningDirectory     = "/etc/kohort/signing" // with a number, for each key has a directory of its own
 	DataDirectory        = "/data"
 	temporaryDirectory   = "/tmp"
 )

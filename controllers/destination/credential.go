@@ -1,0 +1,49 @@
+package destination
+
+import (
+	"fmt"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/workload"
+)
+
+// Credential is a key of a Secret that a Destination names, and how a run is given it.
+type Credential struct {
+	Ref   v1alpha1.SecretKeyReference
+	Field string // of the spec that names it
+	// Flag of the connector that takes the file.
+	Flag string
+	// Volume and Directory that the file is in.
+	Volume, Directory string
+}
+
+// File is where the run finds the credential.
+func (c Credential) File() string { return c.Directory + "/" + c.Ref.Key }
+
+// Credentials lists what a Destination names, in a fixed order.
+func Credentials(d *v1alpha1.Destination) []Credential {
+	switch {
+	case d.Spec.SQL != nil:
+		return []Credential{{d.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef", "--dsn-file", "dsn", workload.DSNDirectory}}
+	case d.Spec.Webhook != nil:
+		return webhookCredentials(d.Spec.Webhook)
+	}
+	return nil
+}
+
+// token is the one credential of a kind that is given in a file of its own.
+func token(ref v1alpha1.SecretKeyReference, field string) Credential {
+	return Credential{ref, field, "--token-file", "token", workload.TokenDirectory}
+}
+
+func webhookCredentials(w *v1alpha1.WebhookDestination) []Credential {
+	var out []Credential
+	if w.TokenSecretRef != nil {
+		out = append(out, token(*w.TokenSecretRef, "spec.webhook.tokenSecretRef"))
+	}
+	for i, ref := range w.SigningKeySecretRefs {
+		out = append(out, Credential{ref, fmt.Sprintf("spec.webhook.signingKeySecretRefs[%d]", i), "--signing-key-file",
+			fmt.Sprintf("signing-%d", i), fmt.Sprintf("%s-%d", workload.SigningDirectory, i)})
+	}
+	return out
+}

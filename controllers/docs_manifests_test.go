@@ -1,0 +1,59 @@
+package controllers
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// People copy the manifests of the pages on destinations: the API server must take each as it stands.
+func TestManifestsOfDestinationPages(t *testing.T) {
+	s := newScene(t)
+	pages, err := filepath.Glob(filepath.Join("..", "docs", "destinations", "*.md"))
+	if err != nil || len(pages) < 2 {
+		t.Fatalf("%d pages (%v)", len(pages), err)
+	}
+	for _, page := range pages {
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			g := gomega.NewWithT(t)
+			kinds := map[string]int{}
+			for _, obj := range manifests(t, page) {
+				kinds[obj.GetKind()]++
+				obj.SetNamespace(s.namespace)
+				g.Expect(k8s.Create(s.ctx, obj, client.DryRunAll, client.FieldValidation("Strict"))).To(gomega.Succeed(), obj.GetKind())
+			}
+			g.Expect(kinds["Destination"]).To(gomega.BeNumerically(">", 0), "the page shows no Destination")
+		})
+	}
+}
+
+// manifests decodes the YAML blocks of a page.
+func manifests(t *testing.T, page string) []*unstructured.Unstructured {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []*unstructured.Unstructured
+	for i, block := range strings.Split(string(text), "```yaml\n")[1:] {
+		block, _, closed := strings.Cut(block, "```")
+		if !closed {
+			t.Fatalf("block %d is not closed", i+1)
+		}
+		for document := range strings.SplitSeq(block, "\n---\n") {
+			obj := &unstructured.Unstructured{}
+			if err := yaml.UnmarshalStrict([]byte(document), &obj.Object); err != nil {
+				t.Fatal(fmt.Errorf("block %d: %w\n%s", i+1, err, document))
+			}
+			out = append(out, obj)
+		}
+	}
+	return out
+}
