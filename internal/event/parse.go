@@ -130,7 +130,7 @@ func (p *parser) batch(body string) {
 		case "context":
 			// The validator recurses, so size and depth come first.
 			if value.IsObject() && len(value.Raw) <= MaxSize && depth(value.Raw) < MaxDepth && gjson.Valid(value.Raw) {
-				p.context = value.Raw
+				p.context = readable(value.Raw)
 			}
 		}
 		return true
@@ -182,7 +182,7 @@ func (p *parser) item(raw string, index int) {
 		return
 	}
 	f := fields{kind: p.kind}
-	f.read(raw)
+	f.read(readable(raw))
 	if p.kind != "" {
 		raw = withField(raw, "type", quote(p.kind)) // so that the original can be read without its endpoint
 	}

@@ -117,21 +117,30 @@ func (d *deduplicator) unique(ctx context.Context, events []event.Event, first u
 	return kept, keptHashes, nil
 }
 
+// again says whether a message received at now repeats one received at before. The warehouse keeps whole seconds: within
+// the window nothing is stored twice, and up to a second after its end a repetition may still be taken for one.
+func (d *deduplicator) again(before, now time.Time) bool {
+	return clampSeconds(now).Sub(clampSeconds(before)) <= d.window
+}
+
 // duplicates gives the places of the events that are, ascending.
 func (d *deduplicator) duplicates(events []event.Event, hashes []messageHash, stored map[messageHash]time.Time) []int {
 	var places []int
-	inBatch := make(map[messageHash]struct{}, len(events))
+	inBatch := make(map[messageHash]time.Time, len(events)) // when the last one that counts was received
 	for i := range events {
 		if events[i].Derived {
 			continue
 		}
 		at, before := stored[hashes[i]]
-		_, again := inBatch[hashes[i]]
-		if again || (before && events[i].Received.Sub(at) < d.window) {
+		here, twice := inBatch[hashes[i]]
+		now := events[i].Received
+		if twice && d.again(here, now) || before && d.again(at, now) {
 			places = append(places, i)
 			continue
 		}
-		inBatch[hashes[i]] = struct{}{}
+		if !twice || here.Before(now) {
+			inBatch[hashes[i]] = now
+		}
 	}
 	return places
 }
