@@ -142,14 +142,25 @@ func audienceRules() []celCase {
 		sized("Audience", "an Audience's name has at most 63 characters", 63),
 		fixed("Audience", "spec.platformRef", "platformRef cannot be changed; make a new Audience", `{platformRef: {name: other}, criteria: [{name: a, event: {name: E}}]}`),
 		{
-			kind: "Audience", path: "spec.criteria[]", message: "exactly one of event, trait and audience is needed",
-			accepted: []string{spec(`name: a, event: {name: E}`), spec(`name: a, trait: {name: t, operator: Exists}`), spec(`name: a, audience: {name: b}`)},
-			refused:  []string{spec(`name: a`), spec(`name: a, event: {name: E}, audience: {name: b}`), spec(`name: a, event: {name: E}, trait: {name: t, operator: Exists}`)},
+			kind: "Audience", path: "spec.criteria[]", message: "exactly one of event, sequence, trait, audience, sample and members is needed",
+			accepted: []string{spec(`name: a, event: {name: E}`), spec(`name: a, trait: {name: t, operator: Exists}`), spec(`name: a, audience: {name: b}`),
+				spec(`name: a, sequence: {steps: [{name: E}, {name: F}], window: 1h}`), spec(`name: a, sample: {percent: 10}`), spec(`name: a, members: {ids: [00000000-0000-4000-8000-000000000001]}`)},
+			refused: []string{spec(`name: a`), spec(`name: a, event: {name: E}, audience: {name: b}`), spec(`name: a, event: {name: E}, trait: {name: t, operator: Exists}`)},
 		},
 		{
 			kind: "Audience", path: "spec.criteria[].name", message: "this name is a word of CEL; choose another",
 			accepted: []string{spec(`name: inside, event: {name: E}`), spec(`name: "True", event: {name: E}`)},
 			refused:  []string{spec(`name: in, event: {name: E}`), spec(`name: "true", event: {name: E}`), spec(`name: while, event: {name: E}`)},
+		},
+		{
+			kind: "Audience", path: "spec.criteria[].event", message: "within and between exclude each other; between {from} is within",
+			accepted: []string{spec(`name: a, event: {name: E, within: 30d}`), spec(`name: a, event: {name: E, between: {from: 90d, to: 30d}, aggregate: {function: Sum, property: total, operator: AtLeast, value: 100}}`)},
+			refused:  []string{spec(`name: a, event: {name: E, within: 30d, between: {from: 90d}}`)},
+		},
+		{
+			kind: "Audience", path: "spec.criteria[].event.between", message: "from or to is needed",
+			accepted: []string{spec(`name: a, event: {name: E, between: {from: "2026-01-01"}}`), spec(`name: a, event: {name: E, between: {to: 30d}}`)},
+			refused:  []string{spec(`name: a, event: {name: E, between: {}}`)},
 		},
 		{
 			kind: "Audience", path: "spec.criteria[].event.count", message: "min or max is needed",

@@ -56,8 +56,8 @@ const (
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
-// Criterion asks one question about a profile. Exactly one of event, trait and audience is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.event), has(self.trait), has(self.audience)].filter(x, x).size() == 1",message="exactly one of event, trait and audience is needed"
+// Criterion asks one question about a profile. Exactly one of event, sequence, trait, audience, sample and members is set.
+// +kubebuilder:validation:XValidation:rule="[has(self.event), has(self.sequence), has(self.trait), has(self.audience), has(self.sample), has(self.members)].filter(x, x).size() == 1",message="exactly one of event, sequence, trait, audience, sample and members is needed"
 type Criterion struct {
 	// name that match uses: a letter, then letters, digits and underscores.
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z][a-zA-Z0-9_]{0,62}$`
@@ -67,15 +67,25 @@ type Criterion struct {
 	// event is true for profiles that did something often enough.
 	// +optional
 	Event *EventCriterion `json:"event,omitempty"`
+	// sequence is true for profiles that did several things one after the other.
+	// +optional
+	Sequence *SequenceCriterion `json:"sequence,omitempty"`
 	// trait is true for profiles with a trait.
 	// +optional
 	Trait *TraitCriterion `json:"trait,omitempty"`
 	// audience is true for members of another Audience of the same Platform.
 	// +optional
 	Audience *LocalReference `json:"audience,omitempty"`
+	// sample is true for a part of all profiles, always the same one. A rule needs something else beside it.
+	// +optional
+	Sample *SampleCriterion `json:"sample,omitempty"`
+	// members is true for the profiles of a list.
+	// +optional
+	Members *MembersCriterion `json:"members,omitempty"`
 }
 
 // EventCriterion counts a profile's events of one name.
+// +kubebuilder:validation:XValidation:rule="!has(self.within) || !has(self.between)",message="within and between exclude each other; between {from} is within"
 type EventCriterion struct {
 	// name of the event as it was tracked. Pages and screens are named "Page Viewed" and "Screen Viewed".
 	// +kubebuilder:validation:MinLength=1
@@ -88,11 +98,17 @@ type EventCriterion struct {
 	// within is how far back to look, by the time the event happened. Absent: for ever.
 	// +optional
 	Within Duration `json:"within,omitempty"`
+	// between is the time to look at, for one that does not end now.
+	// +optional
+	Between *Between `json:"between,omitempty"`
 	// where lists conditions on the event's properties; all of them must hold.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=atomic
 	// +optional
 	Where []PropertyCondition `json:"where,omitempty"`
+	// aggregate is a condition on a property over all the events that count, beside the one on their number.
+	// +optional
+	Aggregate *Aggregate `json:"aggregate,omitempty"`
 }
 
 // Count bounds a number of events, both ends included.
@@ -110,9 +126,10 @@ type Count struct {
 }
 
 // Operator compares a value with the values of a condition. Words compare with words, numbers with numbers, booleans
-// with booleans; a value of another type does not match. NotEquals, NotContains and NotExists are also true for what is
+// with booleans; a value of another type does not match. A moment is a text such as 2026-01-31T12:00:00Z, or with another offset, or 2026-01-31, the first moment of
+// that day in UTC. NotEquals, NotContains and NotExists are also true for what is
 // not there.
-// +kubebuilder:validation:Enum=Equals;NotEquals;GreaterThan;AtLeast;LessThan;AtMost;Contains;NotContains;StartsWith;EndsWith;Exists;NotExists
+// +kubebuilder:validation:Enum=Equals;NotEquals;GreaterThan;AtLeast;LessThan;AtMost;Contains;NotContains;StartsWith;EndsWith;Exists;NotExists;Matches;Before;After;On;WithinLast;WithinNext;BeforeLast;AfterNext
 type Operator string
 
 // Operators.
@@ -141,6 +158,22 @@ const (
 	OperatorExists Operator = "Exists"
 	// OperatorNotExists : not there, or null.
 	OperatorNotExists Operator = "NotExists"
+	// OperatorMatches : a text in which any of values, regular expressions (RE2), matches somewhere.
+	OperatorMatches Operator = "Matches"
+	// OperatorBefore : a moment before the one value, a moment.
+	OperatorBefore Operator = "Before"
+	// OperatorAfter : a moment after the one value, a moment.
+	OperatorAfter Operator = "After"
+	// OperatorOn : a moment in the 24 hours from the one value on, a moment.
+	OperatorOn Operator = "On"
+	// OperatorWithinLast : a moment in the past, less long ago than the one value, a Duration.
+	OperatorWithinLast Operator = "WithinLast"
+	// OperatorWithinNext : a moment in the future, at most as far away as the one value, a Duration.
+	OperatorWithinNext Operator = "WithinNext"
+	// OperatorBeforeLast : a moment at least as long ago as the one value, a Duration.
+	OperatorBeforeLast Operator = "BeforeLast"
+	// OperatorAfterNext : a moment in the future, further away than the one value, a Duration.
+	OperatorAfterNext Operator = "AfterNext"
 )
 
 // PropertyCondition is a condition on one property of an event. The operator says whether its values fit the operator:

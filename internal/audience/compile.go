@@ -33,25 +33,55 @@ type Planned struct {
 // columns are the distinct things that the criteria of a plan ask for. Each is answered by one bit, 0 for a profile that
 // nothing is known of, so that a hundred audiences are a handful of words per profile and not hundreds of columns.
 type columns struct {
-	bits   keyed[bit]
-	counts keyed[counted] // c0…: how many events of a profile
-	traits keyed[string]  // v0…: the latest value of a trait, as JSON
+	bits     keyed[bit]
+	measures keyed[measure] // c0…: numbers made of a profile's events
+	traits   keyed[string]  // v0…: the latest value of a trait, as JSON
 }
 
 // bit is one thing asked. Exactly one of its fields is set.
 type bit struct {
-	Count    *countBit      `json:"c,omitempty"`
-	Trait    *traitQuestion `json:"t,omitempty"` // never negated
-	Audience string         `json:"a,omitempty"` // whether a profile is a stored member of an audience outside the plan
+	Event    *eventBit         `json:"c,omitempty"`
+	Sequence *sequenceQuestion `json:"s,omitempty"`
+	Trait    *traitQuestion    `json:"t,omitempty"` // never negated
+	Audience string            `json:"a,omitempty"` // whether a profile is a stored member of an audience outside the plan
+	Members  []string          `json:"m,omitempty"`
 }
 
-// countBit says whether a count lies in a range, or, when 0 does, whether it lies outside.
-type countBit struct {
-	Column  int    `json:"i"` // of columns.counts
-	Min     int64  `json:"min"`
-	Max     *int64 `json:"max,omitempty"`
-	Outside bool   `json:"out,omitempty"`
+// eventBit says whether a count lies in a range, or, when 0 does, whether it lies outside; and how an aggregate compares.
+type eventBit struct {
+	Column    int           `json:"i"` // of columns.measures
+	Min       int64         `json:"min"`
+	Max       *int64        `json:"max,omitempty"`
+	Outside   bool          `json:"out,omitempty"`
+	Aggregate *aggregateBit `json:"agg,omitempty"`
 }
+
+// aggregateBit compares the aggregate in Column with Value; there must be a number among Numbers.
+type aggregateBit struct {
+	Column   int               `json:"i"`
+	Numbers  int               `json:"n"`
+	Average  bool              `json:"avg,omitempty"` // Column is the sum
+	Operator v1alpha1.Operator `json:"op"`
+	Value    float64           `json:"v"`
+}
+
+// measure is one number made of the events that count, such that the measures of several profiles that were merged make
+// the one of all of them.
+type measure struct {
+	counted
+	Kind measureKind `json:"k,omitempty"`
+	Path []string    `json:"of,omitempty"` // of the property; none for counting
+}
+
+type measureKind string
+
+const (
+	countEvents  measureKind = ""
+	countNumbers measureKind = "n"
+	sumNumbers   measureKind = "sum"
+	minNumber    measureKind = "min"
+	maxNumber    measureKind = "max"
+)
 
 // keyed is a set whose members keep the order they came in.
 type keyed[T any] struct {
@@ -150,20 +180,51 @@ func inOrder(due []*v1alpha1.Audience) ([]*v1alpha1.Audience, error) {
 func (c *columns) answer(q question, number map[string]int) string {
 	switch {
 	case q.event != nil:
-		empty := q.event.min == 0
-		count := &countBit{Column: c.counts.number(q.event.counted), Min: q.event.min, Max: q.event.max, Outside: empty}
-		return c.read(bit{Count: count}, empty)
+		asked := &eventBit{Column: c.measures.number(measure{counted: q.event.counted}), Min: q.event.min, Max: q.event.max}
+		asked.Outside = q.empty() == yes
+		if q.event.aggregate != nil {
+			asked.Aggregate = c.aggregate(q.event)
+		}
+		return c.read(bit{Event: asked}, asked.Outside)
+	case q.sequence != nil:
+		return c.read(bit{Sequence: q.sequence}, false)
 	case q.trait != nil:
 		positive := *q.trait
 		positive.Negated = false
 		c.traits.number(positive.Trait)
 		return c.read(bit{Trait: &positive}, q.trait.Negated)
+	case q.sample != nil:
+		return InSample("profile", q.sample.salt, q.sample.percent)
+	case q.members != nil:
+		return c.read(bit{Members: q.members}, false)
 	default:
 		if i, planned := number[q.audience]; planned {
 			return fmt.Sprintf("m%d", i)
 		}
 		return c.read(bit{Audience: q.audience}, false)
 	}
+}
+
+func (c *columns) aggregate(q *eventQuestion) *aggregateBit {
+	of := func(kind measureKind) int {
+		return c.measures.number(measure{counted: q.counted, Kind: kind, Path: q.aggregate.path})
+	}
+	out := &aggregateBit{Numbers: of(countNumbers), Operator: q.aggregate.operator, Value: q.aggregate.value}
+	switch q.aggregate.function {
+	case v1alpha1.AggregateMin:
+		out.Column = of(minNumber)
+	case v1alpha1.AggregateMax:
+		out.Column = of(maxNumber)
+	default:
+		out.Column, out.Average = of(sumNumbers), q.aggregate.function == v1alpha1.AggregateAverage
+	}
+	return out
+}
+
+// InSample is the SQL that says whether a profile belongs to the part of all that a salt and a percentage choose. The hash
+// is XXH64 of "salt:ordinal"; it must never change, for experiments rest on it.
+func InSample(profile, salt string, percent int32) string {
+	return fmt.Sprintf("xxHash64(concat(%s, toString(%s))) %% 100 < %d", Quote(salt+":"), profile, percent)
 }
 
 // read is the SQL of a bit, or of its opposite.

@@ -2,7 +2,6 @@ package audience
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -10,27 +9,31 @@ import (
 	"kohort.dev/kohort/api/v1alpha1"
 )
 
-// question is a criterion that was read and found sound. Exactly one of event, trait and audience is set.
+// question is a criterion that was read and found sound. Exactly one of its kinds is set.
 type question struct {
 	name     string
 	event    *eventQuestion
+	sequence *sequenceQuestion
 	trait    *traitQuestion
 	audience string
+	sample   *sampleQuestion
+	members  []string // public ids of profiles, sorted
 }
 
 // eventQuestion counts events. What is counted and how many are needed are apart, so that audiences that want different
 // counts of the same share one column.
 type eventQuestion struct {
-	counted counted
-	min     int64
-	max     *int64
+	counted   counted
+	min       int64
+	max       *int64
+	aggregate *aggregateQuestion
 }
 
 // counted says which events of a profile count.
 type counted struct {
-	Event  string        `json:"e"`
-	Within time.Duration `json:"w,omitempty"` // 0: for ever
-	Where  []where       `json:"if,omitempty"`
+	Event string  `json:"e"`
+	Span  span    `json:"s,omitzero"`
+	Where []where `json:"if,omitempty"`
 }
 
 type where struct {
@@ -38,20 +41,48 @@ type where struct {
 	condition
 }
 
+// aggregateQuestion compares an aggregate of a property with a number.
+type aggregateQuestion struct {
+	function v1alpha1.AggregateFunction
+	path     []string
+	operator v1alpha1.Operator
+	value    float64
+}
+
+// sequenceQuestion asks for events one after the other.
+type sequenceQuestion struct {
+	Steps  []step        `json:"s"`
+	Window time.Duration `json:"w,omitempty"` // 0: any
+	Span   span          `json:"in,omitzero"`
+	Strict bool          `json:"st,omitempty"`
+}
+
+type step struct {
+	Event string  `json:"e"`
+	Where []where `json:"if,omitempty"`
+}
+
 type traitQuestion struct {
 	Trait string `json:"t"`
 	condition
 }
 
+type sampleQuestion struct {
+	percent int32
+	salt    string
+}
+
 // empty is the answer for a profile that nothing is known of.
-func (q question) empty() bool {
+func (q question) empty() answer {
 	switch {
 	case q.event != nil:
-		return q.event.min == 0
+		return yesOrNo(q.event.min == 0 && q.event.aggregate == nil)
 	case q.trait != nil:
-		return q.trait.Negated
+		return yesOrNo(q.trait.Negated)
+	case q.sample != nil:
+		return maybe
 	default:
-		return false
+		return no
 	}
 }
 
@@ -68,14 +99,14 @@ func read(a *v1alpha1.Audience) (definition, error) {
 	if len(a.Spec.Criteria) == 0 {
 		return d, invalid("spec.criteria", "an audience needs at least one criterion")
 	}
-	answers := make(map[string]bool, len(a.Spec.Criteria))
+	answers := make(map[string]answer, len(a.Spec.Criteria))
 	names := make([]string, 0, len(a.Spec.Criteria))
 	for _, c := range a.Spec.Criteria {
 		field := "spec.criteria[" + c.Name + "]"
 		if _, twice := answers[c.Name]; twice {
 			return d, invalid(field, "two criteria have this name; rename one")
 		}
-		q, err := readCriterion(field, c)
+		q, err := readCriterion(field, a.Name, c)
 		if err != nil {
 			return d, err
 		}
@@ -90,7 +121,7 @@ func read(a *v1alpha1.Audience) (definition, error) {
 			return d, err
 		}
 	}
-	if d.rule.holds(func(name string) bool { return answers[name] }) {
+	if d.rule.possible(func(name string) answer { return answers[name] }) != no {
 		return d, negative(a)
 	}
 	return d, nil
@@ -102,83 +133,8 @@ func negative(a *v1alpha1.Audience) error {
 	if a.Spec.Match != "" {
 		field = matchField
 	}
-	return invalid(field, "the rule says only what a customer has not done or is not, so it also holds for everybody who was never seen; "+
+	return invalid(field, "the rule says only what a customer has not done or is not, or asks for a sample alone, so it also holds for everybody who was never seen; "+
 		"combine it with something that members did or are, such as an event criterion with count {min: 1}, a trait that Exists, or an audience")
-}
-
-func readCriterion(field string, c v1alpha1.Criterion) (question, error) {
-	q := question{name: c.Name}
-	set := 0
-	var err error
-	if c.Event != nil {
-		set++
-		q.event, err = readEvent(field+".event", c.Event)
-	}
-	if c.Trait != nil && err == nil {
-		set++
-		q.trait, err = readTrait(field+".trait", c.Trait)
-	}
-	if c.Audience != nil && err == nil {
-		set++
-		q.audience = c.Audience.Name
-		if q.audience == "" {
-			err = invalid(field+".audience.name", "the name of an Audience is needed")
-		}
-	}
-	if err == nil && set != 1 {
-		err = invalid(field, "exactly one of event, trait and audience is needed")
-	}
-	return q, err
-}
-
-func readEvent(field string, e *v1alpha1.EventCriterion) (*eventQuestion, error) {
-	if e.Name == "" {
-		return nil, invalid(field+".name", "the name of an event is needed")
-	}
-	q := &eventQuestion{counted: counted{Event: e.Name}, min: 1}
-	if e.Count != nil {
-		if e.Count.Min == nil && e.Count.Max == nil {
-			return nil, invalid(field+".count", "min or max is needed")
-		}
-		q.min, q.max = 0, e.Count.Max
-		if e.Count.Min != nil {
-			q.min = *e.Count.Min
-		}
-		if q.min < 0 || q.max != nil && *q.max < q.min {
-			return nil, invalid(field+".count", "0 <= min <= max is needed")
-		}
-	}
-	if e.Within != "" {
-		within, err := readDuration(field+".within", e.Within)
-		if err != nil {
-			return nil, err
-		}
-		q.counted.Within = within
-	}
-	for i, w := range e.Where {
-		at := fmt.Sprintf("%s.where[%d]", field, i)
-		path, err := readPath(at+".property", w.Property)
-		if err != nil {
-			return nil, err
-		}
-		c, err := readCondition(at, w.Operator, w.Values)
-		if err != nil {
-			return nil, err
-		}
-		q.counted.Where = append(q.counted.Where, where{Path: path, condition: c})
-	}
-	return q, nil
-}
-
-func readTrait(field string, t *v1alpha1.TraitCriterion) (*traitQuestion, error) {
-	if t.Name == "" {
-		return nil, invalid(field+".name", "the name of a trait is needed")
-	}
-	c, err := readCondition(field, t.Operator, t.Values)
-	if err != nil {
-		return nil, err
-	}
-	return &traitQuestion{Trait: t.Name, condition: c}, nil
 }
 
 func readDuration(field string, text v1alpha1.Duration) (time.Duration, error) {

@@ -27,18 +27,40 @@ type rule struct {
 	args []rule
 }
 
-// holds evaluates the rule over the answers of its criteria.
-func (r rule) holds(answer func(name string) bool) bool {
+// answer of a criterion, when it may depend on who is asked.
+type answer uint8
+
+const (
+	no answer = iota
+	maybe
+	yes
+)
+
+func yesOrNo(is bool) answer {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// possible evaluates the rule over the answers of its criteria. It is maybe more often than it could be: it does not see
+// that a && !a is false.
+func (r rule) possible(answered func(name string) answer) answer {
 	switch r.op {
 	case criterion:
-		return answer(r.name)
+		return answered(r.name)
 	case not:
-		return !r.args[0].holds(answer)
-	case either:
-		return slices.ContainsFunc(r.args, func(arg rule) bool { return arg.holds(answer) })
-	default:
-		return !slices.ContainsFunc(r.args, func(arg rule) bool { return !arg.holds(answer) })
+		return yes - r.args[0].possible(answered)
 	}
+	out := r.args[0].possible(answered)
+	for _, arg := range r.args[1:] {
+		if r.op == either {
+			out = max(out, arg.possible(answered))
+		} else {
+			out = min(out, arg.possible(answered))
+		}
+	}
+	return out
 }
 
 // everyOf is the rule of an Audience without match.

@@ -1,7 +1,9 @@
 package audience
 
 import (
+	"fmt"
 	"strings"
+	"time"
 
 	"kohort.dev/kohort/api/v1alpha1"
 )
@@ -16,8 +18,8 @@ func property(path []string) string {
 func trait(column string) string { return "JSONExtractRaw(" + column + ")" }
 
 // predicate is the SQL that compares a JSON text with the values of a condition. It is 0 or 1, never NULL, and 0 for
-// what is not there; c.Negated is not looked at.
-func predicate(json string, c condition) string {
+// what is not there; c.Negated is not looked at. at is the moment of the evaluation.
+func predicate(json string, c condition, at time.Time) string {
 	switch c.Operator {
 	case v1alpha1.OperatorExists:
 		return "(" + json + " NOT IN ('', 'null'))"
@@ -29,9 +31,45 @@ func predicate(json string, c condition) string {
 		return anyText(json, c.Values.Texts, func(text, value string) string { return "startsWith(" + text + ", " + value + ")" })
 	case v1alpha1.OperatorEndsWith:
 		return anyText(json, c.Values.Texts, func(text, value string) string { return "endsWith(" + text + ", " + value + ")" })
-	default:
+	case v1alpha1.OperatorMatches:
+		// (?-s): the warehouse lets a dot match the end of a line unless it is told not to.
+		return anyText(json, c.Values.Texts, func(text, value string) string { return "match(" + text + ", concat('(?-s)', " + value + "))" })
+	case v1alpha1.OperatorGreaterThan, v1alpha1.OperatorAtLeast, v1alpha1.OperatorLessThan, v1alpha1.OperatorAtMost:
 		return "(" + isNumber(json) + " AND JSONExtractFloat(" + json + ") " + comparison(c.Operator) + " " + float(c.Values.Numbers[0]) + ")"
+	default:
+		return timely(json, c, at)
 	}
+}
+
+// timely is the predicate of an operator on time.
+func timely(json string, c condition, at time.Time) string {
+	var lower, upper int64 // the moments that match: from lower on, before upper
+	now, age := at.UnixMilli(), c.Values.Age.Milliseconds()
+	const beginning, end = -1 << 50, 1 << 50
+	switch c.Operator {
+	case v1alpha1.OperatorBefore:
+		lower, upper = beginning, *c.Values.Moment
+	case v1alpha1.OperatorAfter:
+		lower, upper = *c.Values.Moment+1, end
+	case v1alpha1.OperatorOn:
+		lower, upper = *c.Values.Moment, *c.Values.Moment+(24*time.Hour).Milliseconds()
+	case v1alpha1.OperatorWithinLast:
+		lower, upper = now-age+1, now+1
+	case v1alpha1.OperatorWithinNext:
+		lower, upper = now+1, now+age+1
+	case v1alpha1.OperatorBeforeLast:
+		lower, upper = beginning, now-age+1
+	default: // AfterNext
+		lower, upper = now+age+1, end
+	}
+	return fmt.Sprintf("ifNull(%s BETWEEN %d AND %d, 0)", momentOf(json), lower, upper-1)
+}
+
+// momentOf is a JSON text as milliseconds since 1970, NULL when it is no moment.
+func momentOf(json string) string {
+	text := "JSONExtractString(" + json + ")"
+	return "if(" + isText(json) + " AND match(" + text + ", " + Quote(momentPattern) + ") AND toString(toDate32OrNull(substring(" + text + ", 1, 10))) = substring(" + text + ", 1, 10), " +
+		"toUnixTimestamp64Milli(parseDateTime64BestEffortOrNull(" + text + ", 3, 'UTC')), NULL)"
 }
 
 func comparison(operator v1alpha1.Operator) string {

@@ -53,6 +53,29 @@ func filtered(c v1alpha1.Criterion, property string, operator v1alpha1.Operator,
 	return c
 }
 
+func sampled(name string, percent int32) v1alpha1.Criterion {
+	return v1alpha1.Criterion{Name: name, Sample: &v1alpha1.SampleCriterion{Percent: percent}}
+}
+
+func oneAfterTheOther(name string, window v1alpha1.Duration, events ...string) v1alpha1.Criterion {
+	s := &v1alpha1.SequenceCriterion{Window: window}
+	for _, event := range events {
+		s.Steps = append(s.Steps, v1alpha1.SequenceStep{Name: event})
+	}
+	return v1alpha1.Criterion{Name: name, Sequence: s}
+}
+
+func during(name string, from, to v1alpha1.Moment) v1alpha1.Criterion {
+	c := did(name)
+	c.Event.Between = &v1alpha1.Between{From: from, To: to}
+	return c
+}
+
+func summed(c v1alpha1.Criterion, function v1alpha1.AggregateFunction, value string) v1alpha1.Criterion {
+	c.Event.Aggregate = &v1alpha1.Aggregate{Function: function, Property: "total", Operator: v1alpha1.OperatorAtLeast, Value: raw(value)[0]}
+	return c
+}
+
 func TestValidate(t *testing.T) {
 	elsewhere := audienceOf("elsewhere", "", did("a"))
 	elsewhere.Spec.PlatformRef.Name = "other"
@@ -132,6 +155,30 @@ func TestValidate(t *testing.T) {
 		{"two criteria of one name", audienceOf("x", "", did("a"), did("a")), "InvalidSpec", []string{"criteria[a]", "rename"}},
 		{"a criterion that asks nothing", audienceOf("x", "", v1alpha1.Criterion{Name: "a"}), "InvalidSpec", []string{"exactly one"}},
 		{"a criterion that asks two things", audienceOf("x", "", v1alpha1.Criterion{Name: "a", Event: did("a").Event, Audience: &v1alpha1.LocalReference{Name: "buyers"}}), "InvalidSpec", []string{"exactly one"}},
+
+		{"a sample beside something positive", audienceOf("x", "a && s", did("a"), sampled("s", 10)), "", nil},
+		{"a sample alone is a part of everybody never seen", audienceOf("x", "", sampled("s", 10)), "InvalidSpec", []string{"spec.criteria", "sample"}},
+		{"all but a sample", audienceOf("x", "!s", sampled("s", 10)), "InvalidSpec", []string{"spec.match", "sample"}},
+		{"a sample of nobody", audienceOf("x", "a && s", did("a"), sampled("s", 0)), "InvalidSpec", []string{"spec.criteria[s].sample.percent", "1 to 99"}},
+		{"one step is an event", audienceOf("x", "", oneAfterTheOther("s", "1h", "a")), "InvalidSpec", []string{"spec.criteria[s].sequence.steps", "event criterion"}},
+		{"a bad window", audienceOf("x", "", oneAfterTheOther("s", "soon", "a", "b")), "InvalidSpec", []string{"spec.criteria[s].sequence.window"}},
+		{"two steps", audienceOf("x", "", oneAfterTheOther("s", "1h", "a", "b")), "", nil},
+		{"a list of what are no ids", audienceOf("x", "", v1alpha1.Criterion{Name: "m", Members: &v1alpha1.MembersCriterion{IDs: []string{"ada@example.com"}}}), "InvalidSpec", []string{"members.ids[0]", "kohort profile get"}},
+		{"ages the wrong way round", audienceOf("x", "", during("a", "30d", "90d")), "InvalidSpec", []string{"spec.criteria[a].event.between", "exchange"}},
+		{"dates the wrong way round", audienceOf("x", "", during("a", "2026-02-01", "2026-01-01")), "InvalidSpec", []string{"between", "exchange"}},
+		{"neither date nor age", audienceOf("x", "", during("a", "last week", "")), "InvalidSpec", []string{"between.from", "last week", "90d"}},
+		{"a day that is not in the calendar", audienceOf("x", "", during("a", "2026-02-30", "")), "InvalidSpec", []string{"between.from"}},
+		{"a date and an age", audienceOf("x", "", during("a", "2026-01-01", "30d")), "", nil},
+		{"a date in another way", audienceOf("x", "", has("a", "Before", `"31.1.2026"`)), "InvalidSpec", []string{"values", "2026-01-31"}},
+		{"two moments", audienceOf("x", "", has("a", "After", `"2026-01-31"`, `"2026-02-01"`)), "InvalidSpec", []string{"exactly one value"}},
+		{"a distance that is a date", audienceOf("x", "", has("a", "WithinLast", `"2026-01-31"`)), "InvalidSpec", []string{"no duration"}},
+		{"a regular expression", audienceOf("x", "", has("a", "Matches", `"^pro|team$"`)), "", nil},
+		{"one that is none", audienceOf("x", "", has("a", "Matches", `"(pro"`)), "InvalidSpec", []string{"values", "RE2"}},
+		{"one with look-around, which is not linear", audienceOf("x", "", has("a", "Matches", `"(?=a)b"`)), "InvalidSpec", []string{"RE2"}},
+		{"an aggregate of nothing", audienceOf("x", "a && b", did("a"), summed(atMost("b", 0), "Sum", `1`)), "InvalidSpec", []string{"spec.criteria[b].event.aggregate", "count.max"}},
+		{"an aggregate with a text", audienceOf("x", "", summed(did("a"), "Sum", `"1"`)), "InvalidSpec", []string{"event.aggregate.value", "number"}},
+		{"an unknown function", audienceOf("x", "", summed(did("a"), "Median", `1`)), "InvalidSpec", []string{"aggregate.function", "Median"}},
+		{"an aggregate is positive, for nobody has a sum of nothing", audienceOf("x", "", summed(atMost("a", 5), "Sum", `-1`)), "", nil},
 		{"no criteria", audienceOf("x", ""), "InvalidSpec", []string{"spec.criteria"}},
 	}
 	for _, c := range cases {

@@ -3,10 +3,12 @@ package audience
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
@@ -16,6 +18,19 @@ type values struct {
 	Texts   []string  `json:"t,omitempty"`
 	Numbers []float64 `json:"n,omitempty"`
 	Bools   []bool    `json:"b,omitempty"`
+	// Moment is the one value of operators on dates, in milliseconds since 1970; Age that of those on distances.
+	Moment *int64        `json:"m,omitempty"`
+	Age    time.Duration `json:"a,omitempty"`
+}
+
+// readOne takes a single value apart.
+func readOne(field string, raw apiextensionsv1.JSON) (values, error) {
+	v, err := readValues(field, []apiextensionsv1.JSON{raw})
+	var problem *Invalid
+	if errors.As(err, &problem) {
+		problem.Field = field
+	}
+	return v, err
 }
 
 // exact is the first integer that a 64-bit floating point number cannot tell from its neighbour.
