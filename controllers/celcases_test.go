@@ -32,9 +32,10 @@ func sized(kind, message string, longest int) celCase {
 func platformRules() []celCase {
 	const embedded = "spec.storage.embedded"
 	spec := func(storage string) string { return `{type: CDP, storage: {embedded: {` + storage + `}}}` }
-	identity := func(rule string) string {
-		return `{type: CDP, storage: {embedded: {size: 1Gi}}, identity: {identifiers: [{type: userId, ` + rule + `}]}}`
+	identifier := func(rule string) string {
+		return `{type: CDP, storage: {embedded: {size: 1Gi}}, identity: {identifiers: [{` + rule + `}]}}`
 	}
+	identity := func(rule string) string { return identifier(`type: userId, ` + rule) }
 	return []celCase{
 		sized("Platform", "a Platform's name has at most 40 characters, for the names of its workloads are made from it", 40),
 		{
@@ -59,6 +60,21 @@ func platformRules() []celCase {
 			kind: "Platform", path: "spec.identity.identifiers[]", message: "unique means limit 1: leave limit out",
 			accepted: []string{identity(`unique: true`), identity(`unique: true, limit: 1`), identity(`limit: 5`), identity(`unique: false, limit: 5`)},
 			refused:  []string{identity(`unique: true, limit: 2`)},
+		},
+		{
+			kind: "Platform", path: "spec.identity.identifiers[]", message: "unique is for ever: leave window out",
+			accepted: []string{identity(`unique: true`), identity(`limit: 5, window: 7d`), identity(`unique: false, window: 7d`)},
+			refused:  []string{identity(`unique: true, window: 7d`)},
+		},
+		{
+			kind: "Platform", path: "spec.identity.identifiers[]", message: "region is for telephone numbers: set normalize to Phone, or leave region out",
+			accepted: []string{identifier(`type: phone, region: DE`), identifier(`type: mobile, normalize: Phone, region: DE`)},
+			refused:  []string{identifier(`type: mobile, region: DE`), identifier(`type: phone, normalize: Digits, region: DE`)},
+		},
+		{
+			kind: "Platform", path: "spec.identity.identifiers[]", message: "compose makes a type of its own and is normalised as names are: give it another type, such as person, and leave normalize out",
+			accepted: []string{identifier(`type: person, compose: [firstName, lastName, birthDate]`)},
+			refused:  []string{identifier(`type: email, compose: [a, b]`), identifier(`type: person, compose: [a, b], normalize: Lowercase`)},
 		},
 		{ // There is one type so far, so the enum answers. This case fails as soon as there is another.
 			kind: "Platform", path: "spec.type", message: "type cannot be changed; make a new Platform", instead: `supported values: "CDP"`,

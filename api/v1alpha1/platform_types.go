@@ -84,8 +84,12 @@ type IdentitySpec struct {
 
 // IdentifierRule describes one type of identifier.
 // +kubebuilder:validation:XValidation:rule="!has(self.unique) || !self.unique || !has(self.limit) || self.limit == 1",message="unique means limit 1: leave limit out"
+// +kubebuilder:validation:XValidation:rule="!has(self.unique) || !self.unique || !has(self.window)",message="unique is for ever: leave window out"
+// +kubebuilder:validation:XValidation:rule="!has(self.region) || (has(self.normalize) ? self.normalize == 'Phone' : self.type == 'phone')",message="region is for telephone numbers: set normalize to Phone, or leave region out"
+// +kubebuilder:validation:XValidation:rule="!has(self.compose) || (!has(self.normalize) && !(self.type in ['userId', 'anonymousId', 'email', 'phone']))",message="compose makes a type of its own and is normalised as names are: give it another type, such as person, and leave normalize out"
 type IdentifierRule struct {
-	// type is userId, anonymousId, email, phone, or the name of a trait or of context.externalIds[].type.
+	// type is userId, anonymousId, email, phone, or the name of a trait or of context.externalIds[].type; with compose a
+	// name of your own.
 	// +kubebuilder:validation:Pattern=`^[A-Za-z][A-Za-z0-9_.-]{0,62}$`
 	// +required
 	Type string `json:"type"`
@@ -94,13 +98,43 @@ type IdentifierRule struct {
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
 	Limit int32 `json:"limit,omitempty"`
+	// window makes the limit one of time: of this type a profile may take limit values within any such span, by the time
+	// of the events that brought them. Without it the limit holds for ever. Whatever the window, a profile holds at most
+	// 1000 identifiers.
+	// +optional
+	Window Duration `json:"window,omitempty"`
 	// unique identifiers name one person for ever: two values never share a profile.
 	// +optional
 	Unique bool `json:"unique,omitempty"`
-	// normalize says how values are written before they are compared. Default: Email for email, Exact for all others.
-	// +kubebuilder:validation:Enum=Exact;Lowercase;Email
+	// normalize says how values are written before they are compared. Exact: as they are, without blanks around them.
+	// Lowercase. Digits: only the digits. Email: in lower case; what is no address identifies nobody. Mailbox: as Email,
+	// and for gmail.com and googlemail.com without dots and +tags, which lead to one mailbox there. Phone: as +49301234567;
+	// what is no possible number identifies nobody. Default: Email for email, Phone for phone, Exact for all others.
+	// +kubebuilder:validation:Enum=Exact;Lowercase;Digits;Email;Mailbox;Phone
 	// +optional
 	Normalize string `json:"normalize,omitempty"`
+	// region is the country, as two letters of ISO 3166, of telephone numbers that are written without a country code.
+	// Without it such numbers identify nobody, for every country has them.
+	// +kubebuilder:validation:Pattern=`^[A-Z]{2}$`
+	// +optional
+	Region string `json:"region,omitempty"`
+	// blockedValues of this type identify nobody, beside those that are blocked for all: null, anonymous, 0 and the like.
+	// They are compared after they are normalised.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=500
+	// +listType=set
+	// +optional
+	BlockedValues []string `json:"blockedValues,omitempty"`
+	// compose makes the identifier of several traits, for records of people without an id: the values in this order, in
+	// lower case, without accents, punctuation and blanks, joined by |. When one is missing there is no identifier.
+	// +kubebuilder:validation:MinItems=2
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=200
+	// +listType=atomic
+	// +optional
+	Compose []string `json:"compose,omitempty"`
 }
 
 // EngineSpec describes the engine's workload.
@@ -190,9 +224,13 @@ func (r IdentifierRule) withDefaults() IdentifierRule {
 		r.Limit = 5
 	}
 	if r.Normalize == "" {
-		r.Normalize = "Exact"
-		if r.Type == "email" {
+		switch r.Type {
+		case "email":
 			r.Normalize = "Email"
+		case "phone":
+			r.Normalize = "Phone"
+		default:
+			r.Normalize = "Exact"
 		}
 	}
 	return r

@@ -152,8 +152,12 @@ func (i *ingestion) rules() []identity.Rule {
 
 func identityRules(p *v1alpha1.Platform) []identity.Rule {
 	var rules []identity.Rule
-	for _, rule := range p.Identifiers() {
-		rules = append(rules, identity.Rule(rule))
+	for _, r := range p.Identifiers() {
+		window, _ := model.ParseDuration(string(r.Window)) // the API server knows the pattern; an empty one is none
+		rules = append(rules, identity.Rule{
+			Type: r.Type, Limit: r.Limit, Window: time.Duration(window), Unique: r.Unique, Normalize: r.Normalize,
+			Region: r.Region, Blocked: r.BlockedValues, Compose: r.Compose,
+		})
 	}
 	return rules
 }

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/tidwall/gjson"
@@ -12,6 +14,7 @@ import (
 // work is the resolution of one batch.
 type work struct {
 	rules []Rule
+	most  int // identifiers of a profile
 	batch Batch
 	next  uint64
 
@@ -26,6 +29,7 @@ type work struct {
 	edges    []EdgeRow
 
 	ids   []int    // of the event at hand
+	names []int    // those of ids that may match
 	roots []*state // likewise
 }
 
@@ -37,6 +41,7 @@ type slot struct {
 	state    *state // it belongs to
 	attached bool   // in this batch
 	event    int    // that attached it
+	guests   int    // of a device's slot: the slot of what it is called once several people use it, -1 of all others
 }
 
 // ref names a slot, and the one to take when that is unknown; -1 for none.
@@ -60,6 +65,12 @@ func (w *work) collect() {
 // collectType lists the event's identifiers of one type.
 func (w *work) collectType(e *event.Event, rank int) {
 	rule := &w.rules[rank]
+	if len(rule.Compose) > 0 {
+		if slot := w.composed(e, rank); slot >= 0 {
+			w.refs = append(w.refs, ref{slot, -1})
+		}
+		return
+	}
 	for i := range e.Identifiers {
 		id := &e.Identifiers[i]
 		if id.Type != rule.Type {
@@ -84,6 +95,24 @@ func (w *work) collectType(e *event.Event, rank int) {
 			return // the last of one name is the one that counts
 		}
 	}
+}
+
+// composed is the slot of the identifier that the rule makes of the event's traits, -1 when one of them is missing.
+func (w *work) composed(e *event.Event, rank int) int {
+	names := w.rules[rank].Compose
+	if len(e.Traits) < len(names) {
+		return -1
+	}
+	parts := make([]string, len(names))
+	for i, name := range names {
+		for k := len(e.Traits) - 1; k >= 0; k-- {
+			if e.Traits[k].Name == name {
+				parts[i] = strings.ReplaceAll(scalar(e.Traits[k].Value), separator, " ")
+				break
+			}
+		}
+	}
+	return w.slot(rank, strings.Join(parts, separator))
 }
 
 // scalar is the text of a JSON string or number, empty for anything else.
@@ -111,14 +140,21 @@ func (w *work) slot(rank int, value string) int {
 	if value == "" || len(value) > event.MaxID {
 		return -1
 	}
-	k := key{rank, value}
+	i, isNew := w.slotOfKey(key{rank, value})
+	if isNew && w.rules[rank].isDevice() {
+		w.slots[i].guests, _ = w.slotOfKey(key{rank, guestsOf(w.identifier(&w.slots[i]))})
+	}
+	return i
+}
+
+func (w *work) slotOfKey(k key) (i int, isNew bool) {
 	i, ok := w.index[k]
 	if !ok {
 		i = len(w.slots)
-		w.slots = append(w.slots, slot{key: k, hash: xxhash.Sum64String(value) + uint64(rank)})
+		w.slots = append(w.slots, slot{key: k, hash: xxhash.Sum64String(k.value) + uint64(k.rank), guests: -1})
 		w.index[k] = i
 	}
-	return i
+	return i, !ok
 }
 
 // decide goes through the events in order.
@@ -129,14 +165,12 @@ func (w *work) decide(edges *recent) {
 		if len(ids) == 0 {
 			continue
 		}
-		changed := false
-		for n := len(ids); n > 0; n-- {
-			s, c, ok := w.match(ids[:n], e)
-			if ok {
-				w.assigned[e], changed = s, c
-				break
-			}
+		s, left, changed := w.matchMost(w.withoutShared(ids), e)
+		for w.share(s, left, e) { // what was left out for the sake of a shared device may match now
+			s, left, _ = w.matchMost(w.withoutShared(ids), e)
+			changed = true
 		}
+		w.assigned[e] = s
 		for _, b := range ids[1:] {
 			x, y := &w.slots[ids[0]], &w.slots[b]
 			if seen := edges.seen(x.hash, y.hash); !seen || changed {
@@ -144,6 +178,16 @@ func (w *work) decide(edges *recent) {
 			}
 		}
 	}
+}
+
+// matchMost matches as many of ids as the limits allow, those of the highest priority, and gives the others.
+func (w *work) matchMost(ids []int, e int) (s *state, left []int, changed bool) {
+	for n := len(ids); n > 0; n-- {
+		if s, changed, ok := w.match(ids[:n], e); ok {
+			return s, ids[n:], changed
+		}
+	}
+	return nil, nil, false
 }
 
 // identifiers are the slots of an event, each once, in order of priority.
@@ -176,16 +220,16 @@ func (w *work) match(ids []int, e int) (s *state, changed, ok bool) {
 		}
 	}
 	if len(w.roots) == 1 && unknown == 0 {
-		return w.roots[0], false, true
+		return w.roots[0], w.welcome(w.roots[0], ids, e), true
 	}
-	if len(ids) > 1 && w.breaksLimit(ids) {
+	if len(ids) > 1 && w.breaksLimit(ids, w.batch.Events[e].Occurred.UnixMilli()) {
 		return nil, false, false
 	}
 	s = w.unite(e)
 	for _, i := range ids {
 		if slot := &w.slots[i]; slot.state == nil {
 			slot.state, slot.attached, slot.event = s, true, e
-			s.counts[slot.rank]++
+			s.add(slot.rank, &w.rules[slot.rank], w.batch.Events[e].Occurred.UnixMilli())
 			if uint32(slot.rank) <= s.rank {
 				s.name(uint32(slot.rank), w.identifier(slot).ID())
 			}
@@ -197,23 +241,62 @@ func (w *work) match(ids []int, e int) (s *state, changed, ok bool) {
 
 // breaksLimit says whether a profile of all of w.roots and the unknown of ids would hold more of a type than its rule
 // allows. A profile that has more already, from the time of looser rules, is broken only by getting another.
-func (w *work) breaksLimit(ids []int) bool {
+func (w *work) breaksLimit(ids []int, at int64) bool {
+	all, most := 0, 0
+	for _, root := range w.roots {
+		all += root.size()
+		most = max(most, root.size())
+	}
 	for rank := range w.rules {
-		total, largest := int32(0), int32(0)
+		total, largest, unknown := int32(0), int32(0), int32(0)
 		for _, root := range w.roots {
 			total += root.counts[rank]
 			largest = max(largest, root.counts[rank])
 		}
 		for _, i := range ids {
 			if w.slots[i].state == nil && w.slots[i].rank == rank {
-				total++
+				unknown++
 			}
 		}
-		if total > int32(w.rules[rank].limit()) && total > largest {
+		all += int(unknown)
+		if total += unknown; total <= int32(w.rules[rank].limit()) || total == largest {
+			continue
+		}
+		if rule := &w.rules[rank]; !rule.windowed() || w.breaksWindow(rank, unknown, at) {
 			return true
 		}
 	}
-	return false
+	return all > w.most && all > most
+}
+
+// breaksWindow says the same of a type that is limited by time: whether some span of the rule's window would see more
+// values than the limit, and more than in one of the profiles that are there.
+func (w *work) breaksWindow(rank int, unknown int32, at int64) bool {
+	rule := &w.rules[rank]
+	var times []int64
+	largest := 0
+	for _, root := range w.roots {
+		largest = max(largest, densest(slices.Clone(root.times[rank]), rule.Window.Milliseconds()))
+		times = append(times, root.times[rank]...)
+	}
+	for range unknown {
+		times = append(times, at)
+	}
+	n := densest(times, rule.Window.Milliseconds())
+	return n > rule.limit() && n > largest
+}
+
+// densest is the largest number of times within less than window, all in milliseconds. It sorts times.
+func densest(times []int64, window int64) int {
+	slices.Sort(times)
+	most, first := 0, 0
+	for last, t := range times {
+		for t-times[first] >= window {
+			first++
+		}
+		most = max(most, last-first+1)
+	}
+	return most
 }
 
 // unite merges w.roots into the one of the lowest ordinal, or makes a profile when there is none.
@@ -221,7 +304,7 @@ func (w *work) unite(e int) *state {
 	if len(w.roots) == 0 {
 		s := &state{
 			ordinal: w.next, rank: unnamed, created: w.batch.Events[e].Received,
-			counts: make([]int32, len(w.rules)), isNew: true,
+			counts: make([]int32, len(w.rules)), times: times(w.rules), isNew: true,
 		}
 		w.next++
 		return s
@@ -283,5 +366,7 @@ func (w *work) overrides() []OverrideRow {
 			}
 		}
 	}
+	// A state from the cache has its merges in the order that they came in, one from the store has not.
+	slices.SortFunc(rows, func(a, b OverrideRow) int { return cmp.Compare(a.Ordinal, b.Ordinal) })
 	return rows
 }

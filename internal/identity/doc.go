@@ -11,6 +11,8 @@
 // id is the least, over all its identifiers, of (priority of the type, UUIDv5 of type and value): a pure function of the
 // set of identifiers, stable once a customer's most important one is known.
 //
+// An anonymousId that several users log in with tells nobody apart any more; see guestsOf.
+//
 // [Resolver] is the decision, in memory and without I/O of its own; [Store] is what it needs to be told; [Warehouse] tells
 // it from ClickHouse.
 package identity

@@ -14,7 +14,7 @@ import (
 // memory is the tables of a warehouse, held as ReplacingMergeTree holds them, and the Store over them. It reads as of a
 // version in the plainest way: by looking at each row.
 type memory struct {
-	identities map[Identifier]versioned[uint64]
+	identities map[Identifier]versioned[AttachedRow]
 	profiles   map[uint64]versioned[ProfileRow]
 	overrides  map[uint64]versioned[OverrideRow]
 }
@@ -25,7 +25,7 @@ type versioned[V any] struct {
 }
 
 func newMemory() *memory {
-	return &memory{map[Identifier]versioned[uint64]{}, map[uint64]versioned[ProfileRow]{}, map[uint64]versioned[OverrideRow]{}}
+	return &memory{map[Identifier]versioned[AttachedRow]{}, map[uint64]versioned[ProfileRow]{}, map[uint64]versioned[OverrideRow]{}}
 }
 
 func (m *memory) clone() *memory {
@@ -57,7 +57,7 @@ func (m *memory) apply(c Changes, n int) {
 	}
 	if n > 1 {
 		for _, row := range c.Attached {
-			put(m.identities, row.Identifier, row.Profile, c.Version)
+			put(m.identities, row.Identifier, row, c.Version)
 		}
 	}
 	if n > 2 {
@@ -87,22 +87,25 @@ func (m *memory) Ordinals(_ context.Context, ids []Identifier, before uint64) ([
 	out := make([]uint64, len(ids))
 	for i, id := range ids {
 		if row, ok := m.identities[id]; ok && row.version < before {
-			out[i] = row.value
+			out[i] = row.value.Profile
 		}
 	}
 	return out, nil
 }
 
-func (m *memory) Profiles(_ context.Context, ordinals []uint64, before uint64) ([]Profile, error) {
+func (m *memory) Profiles(_ context.Context, ordinals []uint64, timed []string, before uint64) ([]Profile, error) {
 	f := m.forest()
 	out := make([]Profile, len(ordinals))
 	for i, ordinal := range ordinals {
 		root := f.rootBefore(ordinal, before)
 		row := m.profiles[root].value
-		p := Profile{Ordinal: root, ID: row.ID, Rank: row.Rank, Created: row.Created, Counts: map[string]int{}}
+		p := Profile{Ordinal: root, ID: row.ID, Rank: row.Rank, Created: row.Created, Counts: map[string]int{}, Since: map[string][]int64{}}
 		for id, attached := range m.identities {
-			if attached.version < before && f.rootBefore(attached.value, before) == root {
+			if attached.version < before && f.rootBefore(attached.value.Profile, before) == root {
 				p.Counts[id.Type]++
+				if slices.Contains(timed, id.Type) {
+					p.Since[id.Type] = append(p.Since[id.Type], attached.value.Since.UnixMilli())
+				}
 			}
 		}
 		for _, o := range f.sorted() {
@@ -121,7 +124,10 @@ func (m *memory) Learn([]AttachedRow) {}
 func (m *memory) partition() map[uuid.UUID][]Identifier {
 	out := map[uuid.UUID][]Identifier{}
 	for id, row := range m.identities {
-		name := m.profiles[m.root(row.value)].value.ID
+		name := m.profiles[m.root(row.value.Profile)].value.ID
+		if name == uuid.Nil {
+			continue // guests of a device that nobody has been yet
+		}
 		out[name] = append(out[name], id)
 	}
 	for _, ids := range out {

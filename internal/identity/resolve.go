@@ -21,6 +21,8 @@ const (
 // and is used by one goroutine.
 type Resolver struct {
 	rules []Rule
+	timed []string // types that are limited by time
+	most  int      // identifiers of a profile
 	store Store
 	// ordinals of identifiers, as of when they were last used: the profile may have been merged since.
 	ordinals *simplelru.LRU[key, uint64]
@@ -53,7 +55,13 @@ func newResolver(rules []Rule, store Store, identifiers, profiles int) (*Resolve
 	if err != nil {
 		return nil, fmt.Errorf("identity: making a cache: %w", err)
 	}
-	return &Resolver{rules: slices.Clone(rules), store: store, ordinals: ordinals, profiles: states, edges: newRecent()}, nil
+	r := &Resolver{rules: slices.Clone(rules), most: MaxIdentifiers, store: store, ordinals: ordinals, profiles: states, edges: newRecent()}
+	for _, rule := range rules {
+		if rule.windowed() {
+			r.timed = append(r.timed, rule.Type)
+		}
+	}
+	return r, nil
 }
 
 // Batch is the part of the stream from First to Last, with what it holds in order. Next is the lowest free ordinal.
@@ -68,7 +76,7 @@ type Batch struct {
 //
 // The result is a function of the rules, the batch, and the store as of First, apart from edges that may be left out.
 func (r *Resolver) Resolve(ctx context.Context, b Batch) (Changes, error) {
-	w := work{rules: r.rules, batch: b, next: max(1, b.Next)}
+	w := work{rules: r.rules, most: r.most, batch: b, next: max(1, b.Next)}
 	w.collect()
 	if err := r.load(ctx, &w); err != nil {
 		return Changes{}, err
@@ -128,7 +136,7 @@ func (r *Resolver) loadProfiles(ctx context.Context, before uint64, ordinals []u
 	if len(ordinals) == 0 {
 		return nil
 	}
-	profiles, err := r.store.Profiles(ctx, ordinals, before)
+	profiles, err := r.store.Profiles(ctx, ordinals, r.timed, before)
 	if err != nil {
 		return fmt.Errorf("looking up %d profiles: %w", len(ordinals), err)
 	}

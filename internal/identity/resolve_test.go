@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -26,6 +27,14 @@ func unlimited() []Rule {
 	for i := range rules {
 		rules[i].Unique, rules[i].Limit = false, 1_000_000
 	}
+	return rules
+}
+
+// windowed are defaults with limits by time: events are a second apart.
+func windowed() []Rule {
+	rules := defaults()
+	rules[1].Limit, rules[1].Window = 1, 4*time.Second
+	rules[2].Limit, rules[2].Window = 2, 7*time.Second
 	return rules
 }
 
@@ -111,6 +120,9 @@ func TestLimitsHold(t *testing.T) {
 				if m.root(ordinal) != ordinal {
 					continue
 				}
+				if row.value.ID == uuid.Nil {
+					t.Fatalf("profile %d has no id", ordinal)
+				}
 				if other, twice := names[row.value.ID]; twice {
 					t.Fatalf("profiles %d and %d have one id", ordinal, other)
 				}
@@ -133,7 +145,7 @@ func TestLimitsHold(t *testing.T) {
 				}
 			}
 			for i, ordinal := range c.Assigned {
-				if ordinal == 0 || m.root(ordinal) != ordinal {
+				if ordinal == 0 || m.root(ordinal) != ordinal || m.profiles[ordinal].value.ID == uuid.Nil {
 					t.Fatalf("event %d of %d…%d belongs to profile %d, which is none or was merged", i, b.First, b.Last, ordinal)
 				}
 			}
@@ -143,7 +155,7 @@ func TestLimitsHold(t *testing.T) {
 
 // A batch that was stored in part and is replayed by a new process comes to the very same rows.
 func TestReplayIsTheSame(t *testing.T) {
-	for _, rules := range [][]Rule{defaults(), unlimited()} {
+	for _, rules := range [][]Rule{defaults(), unlimited(), windowed()} {
 		rapid.Check(t, func(t *rapid.T) {
 			events := genEvents(t)
 			run(t, rules, events, genCuts(t, len(events)), 100, func(m *memory, b Batch, want Changes) {
@@ -170,7 +182,7 @@ func TestReplayIsTheSame(t *testing.T) {
 						t.Fatalf("after %d tables (-first +replay):\n%s", stored, diff)
 					}
 					torn.apply(got, 3)
-					if diff := cmp.Diff(before, torn, cmp.AllowUnexported(memory{}, versioned[uint64]{}, versioned[ProfileRow]{}, versioned[OverrideRow]{})); diff != "" {
+					if diff := cmp.Diff(before, torn, cmp.AllowUnexported(memory{}, versioned[AttachedRow]{}, versioned[ProfileRow]{}, versioned[OverrideRow]{})); diff != "" {
 						t.Fatalf("after %d tables the replay left other rows (-want +got):\n%s", stored, diff)
 					}
 				}
@@ -207,7 +219,10 @@ func TestMatching(t *testing.T) {
 	}{
 		{"a login ties the visitor to the user", []event.Event{seen(0, id(anon, "a")), seen(1, id(u, "u"), id(anon, "a")), seen(2, id(u, "u"))}, []uint64{1, 1, 1}},
 		{"two visitors turn out to be one user", []event.Event{seen(0, id(anon, "a")), seen(1, id(anon, "b")), seen(2, id(u, "u"), id(anon, "a")), seen(3, id(u, "u"), id(anon, "b"))}, []uint64{1, 1, 1, 1}},
-		{"a shared device stays the first user's, the second keeps its own profile", []event.Event{seen(0, id(u, "u"), id(anon, "a")), seen(1, id(u, "v"), id(anon, "a")), seen(2, id(anon, "a"))}, []uint64{1, 2, 1}},
+		{"a device that two users log in on tells nobody apart: each user keeps a profile, and so do its guests", []event.Event{
+			seen(0, id(anon, "a")), seen(1, id(u, "u"), id(anon, "a")), seen(2, id(anon, "a")), seen(3, id(u, "v"), id(anon, "a")), seen(4, id(anon, "a")),
+			seen(5, id(u, "u"), id(anon, "a")), seen(6, id(u, "w"), id(anon, "a")), trait(seen(7, id(anon, "a")), email, `"new@x.org"`), seen(8, id(anon, "a"))}, []uint64{1, 1, 1, 2, 3, 1, 4, 5, 3}},
+		{"a second anonymous id of a user makes no device a shared one", []event.Event{seen(0, id(anon, "b")), seen(1, id(u, "u"), id(anon, "a")), seen(2, id(u, "u"), id(anon, "b")), seen(3, id(anon, "b"))}, []uint64{1, 1, 1, 1}},
 		{"Segment's example: a second user id with the same e-mail", []event.Event{trait(seen(0, id(u, "abc123")), email, `"j@x.org"`), trait(seen(1, id(u, "abc456")), email, `"J@x.org "`), trait(seen(2), email, `"j@x.org"`)}, []uint64{1, 2, 1}},
 		{"blocked and broken values identify nobody", []event.Event{seen(0, id(u, "null")), seen(1, id(u, "'Anonymous'")), seen(2, id(anon, "0000-0000")), trait(seen(3), email, `"nobody"`), trait(seen(4), email, `["a@b"]`), trait(seen(5), u, `"u"`)}, []uint64{0, 0, 0, 0, 0, 0}},
 		{"a blocked value does not keep the others from matching", []event.Event{seen(0, id(u, "undefined"), id(anon, "a")), seen(1, id(anon, "a"))}, []uint64{1, 1}},

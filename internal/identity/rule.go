@@ -2,25 +2,35 @@ package identity
 
 import (
 	"fmt"
-	"strings"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
 
-// How values are written before they are compared.
-const (
-	Exact     = "Exact"
-	Lowercase = "Lowercase"
-	Email     = "Email" // lower case without blanks around it; what is not local@domain is not an identifier
-)
-
-// Rule describes one type of identifier. Its place in the list of rules is its priority, the first the highest. The
-// fields are those of v1alpha1.IdentifierRule with every default filled in, so identity.Rule(rule) converts one.
+// Rule describes one type of identifier, with every default filled in. Its place in the list of rules is its priority,
+// the first the highest. A plan of ingestion holds it as JSON.
 type Rule struct {
 	Type      string
-	Limit     int32 // values of this type that one profile may hold, at least 1
-	Unique    bool  // names one person for ever; the same as a limit of 1
+	Limit     int32         // values of this type that one profile may hold, at least 1
+	Window    time.Duration // that the limit is for, 0 for ever
+	Unique    bool          // names one person for ever; the same as a limit of 1
 	Normalize string
+	Region    string   // of telephone numbers without a country code
+	Blocked   []string // values that identify nobody, beside [IsBlocked]
+	Compose   []string // traits that the identifier is made of
+}
+
+// MaxIdentifiers is how many identifiers one profile may hold, whatever its rules allow: what is beyond is a machine or
+// a mistake, and a profile's identifiers must be read whole to decide about it. A profile of n identifiers was merged
+// fewer than n times, so this bounds merges too.
+const MaxIdentifiers = 1000
+
+// Equal says whether r decides as other does.
+func (r Rule) Equal(other Rule) bool {
+	return r.Type == other.Type && r.Limit == other.Limit && r.Window == other.Window && r.Unique == other.Unique &&
+		r.Normalize == other.Normalize && r.Region == other.Region && slices.Equal(r.Blocked, other.Blocked) &&
+		slices.Equal(r.Compose, other.Compose)
 }
 
 // limit is how many values one profile may hold.
@@ -30,6 +40,9 @@ func (r Rule) limit() int {
 	}
 	return max(1, int(r.Limit))
 }
+
+// windowed says whether values are counted by time.
+func (r Rule) windowed() bool { return r.Window > 0 && !r.Unique }
 
 // Check says what is wrong with rules, if anything.
 func Check(rules []Rule) error {
@@ -41,8 +54,8 @@ func Check(rules []Rule) error {
 		switch {
 		case r.Type == "" || seen[r.Type]:
 			return fmt.Errorf("identity: type %q is empty or occurs twice", r.Type)
-		case r.Normalize != Exact && r.Normalize != Lowercase && r.Normalize != Email:
-			return fmt.Errorf("identity: %s has normalize %q: use Exact, Lowercase or Email", r.Type, r.Normalize)
+		case !slices.Contains([]string{Exact, Lowercase, Digits, Email, Mailbox, Phone}, r.Normalize):
+			return fmt.Errorf("identity: %s has normalize %q: use Exact, Lowercase, Digits, Email, Mailbox or Phone", r.Type, r.Normalize)
 		}
 		seen[r.Type] = true
 	}
@@ -60,46 +73,4 @@ var namespace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("kohort.dev"))
 // ID is the public id that an identifier gives to a profile.
 func (i Identifier) ID() uuid.UUID {
 	return uuid.NewSHA1(namespace, []byte(i.Type+":"+i.Value))
-}
-
-// Normalise writes a value as the rule compares it. It is empty when the value cannot identify anybody: blank, blocked,
-// or not an e-mail address where one must be.
-func (r Rule) Normalise(value string) string {
-	value = strings.TrimSpace(value)
-	switch r.Normalize {
-	case Lowercase:
-		value = strings.ToLower(value)
-	case Email:
-		value = strings.ToLower(value)
-		local, domain, found := strings.Cut(value, "@")
-		if !found || local == "" || domain == "" || strings.ContainsAny(value, " \t\r\n") {
-			return ""
-		}
-	}
-	if IsBlocked(value) {
-		return ""
-	}
-	return value
-}
-
-// IsBlocked says whether a value is one that broken senders give to everybody, so that it identifies nobody. The list is
-// the union of those that Segment Unify and PostHog publish, without regard to case, bare or in quotes:
-// https://segment.com/docs/unify/identity-resolution/identity-resolution-settings/ (blocked values) and
-// https://posthog.com/docs/product-analytics/identify (illegal ids).
-func IsBlocked(value string) bool {
-	if len(value) > 20 && strings.Trim(value, "0-") != "" {
-		return false // longer than every word of the list
-	}
-	if n := len(value); n > 1 && (value[0] == '\'' || value[0] == '"') && value[n-1] == value[0] {
-		value = strings.TrimSpace(value[1 : n-1])
-	}
-	if strings.Trim(value, "0-") == "" || value == "-1" {
-		return true
-	}
-	switch strings.ToLower(value) {
-	case "null", "none", "nan", "nil", "undefined", "[object object]", "true", "false",
-		"anonymous", "guest", "id", "distinctid", "distinct_id", "email", "not_authenticated":
-		return true
-	}
-	return false
 }

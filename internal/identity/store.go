@@ -15,8 +15,9 @@ type Store interface {
 	// Ordinals gives the profile that each identifier was attached to, 0 for none, in the order of ids. The profile may
 	// have been merged since.
 	Ordinals(ctx context.Context, ids []Identifier, before uint64) ([]uint64, error)
-	// Profiles gives, for each ordinal, the profile that it belongs to, itself or the survivor of its merges.
-	Profiles(ctx context.Context, ordinals []uint64, before uint64) ([]Profile, error)
+	// Profiles gives, for each ordinal, the profile that it belongs to, itself or the survivor of its merges. Since is
+	// wanted of the types in timed only.
+	Profiles(ctx context.Context, ordinals []uint64, timed []string, before uint64) ([]Profile, error)
 	// Learn says which identifiers a batch attaches: before the next batch they will be there.
 	Learn(attached []AttachedRow)
 }
@@ -29,6 +30,8 @@ type Profile struct {
 	Created time.Time
 	// Counts are the numbers of identifiers by type.
 	Counts map[string]int
+	// Since are the times of the first events with the identifiers of a type, in Unix milliseconds and no order.
+	Since map[string][]int64
 	// Absorbed are the profiles that were merged into this one, directly or not.
 	Absorbed []Merge
 }

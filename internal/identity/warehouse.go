@@ -137,10 +137,10 @@ func (w *Warehouse) lookup(ctx context.Context, kind string, values []string, be
 }
 
 // Profiles implements [Store].
-func (w *Warehouse) Profiles(ctx context.Context, ordinals []uint64, before uint64) ([]Profile, error) {
+func (w *Warehouse) Profiles(ctx context.Context, ordinals []uint64, timed []string, before uint64) ([]Profile, error) {
 	out := make([]Profile, 0, len(ordinals))
 	for part := range slices.Chunk(ordinals, chunk) {
-		profiles, err := w.profiles(ctx, part, before)
+		profiles, err := w.profiles(ctx, part, timed, before)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func (w *Warehouse) Profiles(ctx context.Context, ordinals []uint64, before uint
 	return out, nil
 }
 
-func (w *Warehouse) profiles(ctx context.Context, ordinals []uint64, before uint64) ([]Profile, error) {
+func (w *Warehouse) profiles(ctx context.Context, ordinals []uint64, timed []string, before uint64) ([]Profile, error) {
 	f := forest{}
 	if err := w.loadForest(ctx, f, ordinals); err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (w *Warehouse) profiles(ctx context.Context, ordinals []uint64, before uint
 	roots := make([]uint64, len(ordinals))
 	for i, ordinal := range ordinals {
 		roots[i] = f.rootBefore(ordinal, before)
-		byRoot[roots[i]] = &Profile{Ordinal: roots[i], Counts: map[string]int{}}
+		byRoot[roots[i]] = &Profile{Ordinal: roots[i], Counts: map[string]int{}, Since: map[string][]int64{}}
 	}
 	members := keys(byRoot)
 	for _, o := range f.sorted() {
@@ -170,7 +170,7 @@ func (w *Warehouse) profiles(ctx context.Context, ordinals []uint64, before uint
 	if err := w.loadProfiles(ctx, byRoot); err != nil {
 		return nil, err
 	}
-	if err := w.loadCounts(ctx, f, byRoot, members, before); err != nil {
+	if err := w.loadCounts(ctx, f, byRoot, members, timed, before); err != nil {
 		return nil, err
 	}
 	out := make([]Profile, len(ordinals))
@@ -198,9 +198,13 @@ func (w *Warehouse) loadProfiles(ctx context.Context, byRoot map[uint64]*Profile
 }
 
 // loadCounts counts identifiers, rather than keep a counter that could drift from them.
-func (w *Warehouse) loadCounts(ctx context.Context, f forest, byRoot map[uint64]*Profile, members []uint64, before uint64) error {
+func (w *Warehouse) loadCounts(ctx context.Context, f forest, byRoot map[uint64]*Profile, members []uint64, timed []string, before uint64) error {
+	since := "emptyArrayInt64()"
+	if len(timed) > 0 {
+		since = "groupArrayIf(toUnixTimestamp64Milli(since), type IN (" + list(timed, quote) + "))"
+	}
 	for part := range slices.Chunk(members, chunk) {
-		rows, err := w.conn.Query(ctx, "SELECT profile, type, count() FROM profile_identifiers FINAL WHERE profile IN ("+list(part, number)+
+		rows, err := w.conn.Query(ctx, "SELECT profile, type, count(), "+since+" FROM profile_identifiers FINAL WHERE profile IN ("+list(part, number)+
 			") AND version < "+number(before)+" GROUP BY profile, type")
 		if err != nil {
 			return err
@@ -210,10 +214,13 @@ func (w *Warehouse) loadCounts(ctx context.Context, f forest, byRoot map[uint64]
 			for rows.Next() {
 				var profile, n uint64
 				var kind string
-				if err := rows.Scan(&profile, &kind, &n); err != nil {
+				var times []int64
+				if err := rows.Scan(&profile, &kind, &n, &times); err != nil {
 					return err
 				}
-				byRoot[f.rootBefore(profile, before)].Counts[kind] += int(n)
+				root := byRoot[f.rootBefore(profile, before)]
+				root.Counts[kind] += int(n)
+				root.Since[kind] = append(root.Since[kind], times...)
 			}
 			return rows.Err()
 		}()

@@ -41,11 +41,12 @@ func insert(t *testing.T, conn driver.Conn, c Changes) {
 	put("profiles", col("profile", "UInt64", profiles), col("id", "UUID", ids), col("rank", "UInt32", ranks), col("created", "DateTime64(3, 'UTC')", created), versions(len(ids)))
 	var owners []uint64
 	var types, values []string
+	var since []time.Time
 	for _, r := range c.Attached {
-		owners, types, values = append(owners, r.Profile), append(types, r.Type), append(values, r.Value)
+		owners, types, values, since = append(owners, r.Profile), append(types, r.Type), append(values, r.Value), append(since, r.Since)
 	}
 	for _, table := range []string{"identities", "profile_identifiers"} {
-		put(table, col("profile", "UInt64", owners), col("type", "String", types), col("value", "String", values), versions(len(types)))
+		put(table, col("profile", "UInt64", owners), col("type", "String", types), col("value", "String", values), col("since", "DateTime64(3, 'UTC')", since), versions(len(types)))
 	}
 	var moved, survivors, parents, merged []uint64
 	for _, r := range c.Overrides {
@@ -64,10 +65,7 @@ func TestWarehouseIsAStore(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rules := defaults()
-		if seed%2 == 1 {
-			rules = unlimited()
-		}
+		rules := [][]Rule{defaults(), unlimited(), windowed()}[seed%3]
 		// Values that SQL might stumble over.
 		events := gen.Example(seed)
 		for i := range events {

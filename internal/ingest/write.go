@@ -111,7 +111,7 @@ func (w *writer) plan(ctx context.Context, b *batch, replay *plan) (plan, error)
 		}
 	}
 	w.planned.Store(w.config.Clock().UnixNano())
-	if w.resolver != nil && slices.Equal(w.rules, p.rules) {
+	if w.resolver != nil && slices.EqualFunc(w.rules, p.rules, identity.Rule.Equal) {
 		return p, nil
 	}
 	resolver, err := identity.NewResolver(p.rules, w.known)
