@@ -80,6 +80,9 @@ func deployment(s *v1alpha1.Source, images workload.Images) *appsv1ac.Deployment
 			Ports:     map[string]int32{"http": workload.ServePort, "health": workload.HealthPort},
 			Resources: workload.Resources("50m", "64Mi", "256Mi"),
 			GoMemory:  true,
+			// What lives is small (some 15 MiB) beside what each request leaves, so it is collected less often; the memory
+			// limit stands all the same.
+			Env: []*corev1ac.EnvVarApplyConfiguration{corev1ac.EnvVar().WithName("GOGC").WithValue("400")},
 			Mounts: []workload.Mount{
 				{Volume: "stream", Path: workload.StreamCredentials, ReadOnly: true},
 				{Volume: "write-key", Path: workload.WriteKeyDirectory, ReadOnly: true},

@@ -38,8 +38,9 @@ type Commit struct {
 
 // PublisherOptions bound a Publisher. A zero field means its default.
 type PublisherOptions struct {
-	// Committers is how many messages may be on their way at once. Default 4: one sync to disk is under way while the
-	// next messages are received and checked.
+	// Committers is how many messages may be on their way at once. Default 3: one is being synced to disk, one waits for
+	// that at the server, and one is on the network. More make groups smaller, and so syncs more: with 8 an event cost
+	// the stream a tenth (batches) to a half (single events) more processor time.
 	Committers int
 	// GroupBytes closes a group to further records. Default 512 KiB: larger writes gain no throughput and cost latency.
 	GroupBytes int
@@ -55,7 +56,7 @@ type PublisherOptions struct {
 
 func (o PublisherOptions) withDefaults() PublisherOptions {
 	if o.Committers == 0 {
-		o.Committers = 4
+		o.Committers = 3
 	}
 	if o.GroupBytes == 0 {
 		o.GroupBytes = 512 << 10
