@@ -75,7 +75,7 @@ func newProfileGet(c *cluster) *cobra.Command {
 			if platform == "" {
 				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
 			}
-			answer, err := fetch(command.Context(), c, platform, args[0], events)
+			answer, err := fetch(command.Context(), c, platform, profilePath(args[0], events))
 			if err != nil {
 				return err
 			}
@@ -88,8 +88,12 @@ func newProfileGet(c *cluster) *cobra.Command {
 	return command
 }
 
-// fetch asks the engine through a forwarded port.
-func fetch(ctx context.Context, c *cluster, platform, identifier string, events int) ([]byte, error) {
+func profilePath(identifier string, events int) string {
+	return "/v1/profiles/" + url.PathEscape(identifier) + "?events=" + strconv.Itoa(events)
+}
+
+// fetch asks the engine for a path through a forwarded port.
+func fetch(ctx context.Context, c *cluster, platform, path string) ([]byte, error) {
 	conn, err := c.connect()
 	if err != nil {
 		return nil, err
@@ -108,12 +112,12 @@ func fetch(ctx context.Context, c *cluster, platform, identifier string, events 
 	if err != nil {
 		return nil, err
 	}
-	return ask(ctx, fmt.Sprintf("http://127.0.0.1:%d", port), token, identifier, events)
+	return ask(ctx, fmt.Sprintf("http://127.0.0.1:%d", port), token, path)
 }
 
 // ask reads the answer of the engine at an address.
-func ask(ctx context.Context, address, token, identifier string, events int) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/v1/profiles/"+url.PathEscape(identifier)+"?events="+strconv.Itoa(events), nil)
+func ask(ctx context.Context, address, token, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("asking the engine: %w", err)
 	}

@@ -72,6 +72,7 @@ func newAPI(cfg Config, objects objects, store *store, metrics *metrics) http.Ha
 func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/profiles/{identifier}", a.profile)
+	mux.HandleFunc("GET /v1/identity/explain", a.explain)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "NoSuchPath", "this API has GET /v1/profiles/{type}:{value}")
 	})

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// explanation is what the engine answers; see docs/identity.md.
+type explanation struct {
+	Links []struct {
+		From      string    `json:"from"`
+		To        string    `json:"to"`
+		MessageID string    `json:"messageId"`
+		Source    string    `json:"source"`
+		Occurred  time.Time `json:"occurred"`
+	} `json:"links"`
+}
+
+func newIdentity(c *cluster) *cobra.Command {
+	command := &cobra.Command{Use: "identity", Short: "Why customers are who they are"}
+	command.AddCommand(newIdentityExplain(c))
+	return command
+}
+
+func newIdentityExplain(c *cluster) *cobra.Command {
+	var platform, output string
+	command := &cobra.Command{
+		Use:     "explain TYPE:VALUE TYPE:VALUE",
+		Short:   "Show the chain of events that made two identifiers one customer's",
+		Example: `  kohort identity explain anonymousId:7f3c email:ada@example.com --platform shop -n crm`,
+		Args:    cobra.ExactArgs(2),
+		RunE: func(command *cobra.Command, args []string) error {
+			for _, arg := range args {
+				if kind, value, ok := strings.Cut(arg, ":"); !ok || kind == "" || value == "" {
+					return hint(fmt.Errorf("%q is no identifier", arg), "write its type and value, such as userId:42 or email:ada@example.com")
+				}
+			}
+			show, ok := map[string]func(io.Writer, []byte) error{"table": showExplanation, "json": showJSON, "yaml": showYAML}[output]
+			if !ok {
+				return fmt.Errorf("-o %s is none of table, json and yaml", output)
+			}
+			if platform == "" {
+				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
+			}
+			query := url.Values{"from": {args[0]}, "to": {args[1]}}
+			answer, err := fetch(command.Context(), c, platform, "/v1/identity/explain?"+query.Encode())
+			if err != nil {
+				return err
+			}
+			return show(command.OutOrStdout(), answer)
+		},
+	}
+	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
+	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	return command
+}
+
+func showExplanation(out io.Writer, answer []byte) error {
+	var e explanation
+	if err := json.Unmarshal(answer, &e); err != nil {
+		return fmt.Errorf("reading the engine's answer: %w", err)
+	}
+	if len(e.Links) == 0 {
+		_, err := fmt.Fprintln(out, "These are one identifier.")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	row(w, "IDENTIFIER", "SEEN WITH", "AT", "SOURCE", "MESSAGE")
+	for _, l := range e.Links {
+		row(w, l.From, l.To, stamp(l.Occurred), l.Source, l.MessageID)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"kohort.dev/kohort/internal/identity"
+)
+
+// Explanation is the answer to GET /v1/identity/explain: the chain of events that made two identifiers one profile's.
+type Explanation struct {
+	Links []Link `json:"links"`
+}
+
+// Link is an event that had both identifiers.
+type Link struct {
+	From      string    `json:"from"`
+	To        string    `json:"to"`
+	MessageID string    `json:"messageId"`
+	Source    string    `json:"source"`
+	Occurred  time.Time `json:"occurred"`
+	Received  time.Time `json:"received"`
+}
+
+// explain answers GET /v1/identity/explain?from={type}:{value}&to={type}:{value}.
+func (a *api) explain(w http.ResponseWriter, r *http.Request) {
+	var ids [2]identity.Identifier
+	for i, name := range []string{"from", "to"} {
+		kind, value, ok := strings.Cut(r.URL.Query().Get(name), ":")
+		if !ok || kind == "" || value == "" || len(value) > maxIdentifier {
+			refuse(w, http.StatusBadRequest, "BadIdentifier", name+" is {type}:{value}, such as userId:42 or email:ada@example.com, the value at most 1024 bytes")
+			return
+		}
+		ids[i] = identity.Identifier{Type: kind, Value: value}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), lookUpTimeout)
+	defer cancel()
+	if !a.admit(ctx) {
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, "Busy", "too many requests at once; try again")
+		return
+	}
+	defer func() { <-a.slots }()
+	links, err := a.chain(ctx, ids[0], ids[1])
+	switch {
+	case errors.Is(err, identity.ErrUnknown):
+		refuse(w, http.StatusNotFound, "ProfileNotFound", err.Error())
+	case errors.Is(err, identity.ErrNotOne):
+		refuse(w, http.StatusNotFound, "NotOneProfile", err.Error())
+	case errors.Is(err, identity.ErrNoRecord):
+		refuse(w, http.StatusNotFound, "NoRecord", err.Error())
+	case errors.Is(err, errNoPlatform):
+		refuse(w, http.StatusServiceUnavailable, "NoPlatform", err.Error())
+	case err != nil:
+		a.logger.Warn("explaining a profile", "error", err.Error())
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, "WarehouseUnavailable", "the warehouse does not answer; try again")
+	default:
+		answer := Explanation{Links: []Link{}}
+		for _, l := range links {
+			answer.Links = append(answer.Links, Link{
+				From: l.From.Type + ":" + l.From.Value, To: l.To.Type + ":" + l.To.Value,
+				MessageID: l.MessageID, Source: l.Source, Occurred: l.Occurred, Received: l.Received,
+			})
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(answer) // nothing is left to tell one who has gone
+	}
+}
+
+// chain explains identifiers as a person writes them.
+func (a *api) chain(ctx context.Context, from, to identity.Identifier) ([]identity.Link, error) {
+	platform, err := a.objects.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if platform == nil {
+		return nil, errNoPlatform
+	}
+	conn, err := a.store.get()
+	if err != nil {
+		return nil, err
+	}
+	rules := identityRules(platform)
+	from.Value, to.Value = normalised(rules, from.Type, from.Value), normalised(rules, to.Type, to.Value)
+	return identity.Explain(ctx, conn, from, to)
+}
