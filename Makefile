@@ -31,7 +31,7 @@ demo-down: ## Take the demo and its cluster away.
 	@hack/demo/demo down
 
 .PHONY: test
-test: host verify lint unit envtest ## Run every test that needs no cluster.
+test: host verify lint unit envtest sdk ## Run every test that needs no cluster.
 	@echo "All tests passed. Next: make demo, or make e2e for the tests in a real cluster."
 
 .PHONY: e2e
@@ -41,14 +41,21 @@ e2e: host ## Run the tests in a real cluster.
 ##@ Tests
 
 ENVTEST := kohort.dev/kohort/controllers
+SDKTEST := kohort.dev/kohort/test/sdk
 
 .PHONY: unit
 unit: chdb ## Run the tests of single packages, with the real engine, stream and database where they need one.
-	KUBEBUILDER_ASSETS="$$(hack/cluster/cluster tools envtest)" CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -timeout 15m $(shell go list ./... | grep -v '^$(ENVTEST)$$')
+	KUBEBUILDER_ASSETS="$$(hack/cluster/cluster tools envtest)" CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -timeout 15m $(shell go list ./... | grep -vx -e '$(ENVTEST)' -e '$(SDKTEST)')
 
 .PHONY: envtest
 envtest: ## Run the controllers' tests against a real API server.
 	KUBEBUILDER_ASSETS="$$(hack/cluster/cluster tools envtest)" go test -timeout 15m $(ENVTEST)
+
+.PHONY: sdk
+sdk: chdb ## Run Segment's and RudderStack's SDKs, one in a browser, against a real collector, stream and warehouse.
+	hack/lib/host.sh sdk
+	cd test/sdk && npm ci --no-audit --no-fund --silent
+	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -count=1 -timeout 10m $(SDKTEST)
 
 FUZZTIME ?= 1m
 .PHONY: fuzz

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages whose programs are missing on this machine.
 #
-#   host.sh              everything that building, testing and the demo need
-#   host.sh GROUP…       what one part needs: cluster, chdb, postgres
+#   host.sh              what building, testing and the demo need, but for the browser of "make sdk"
+#   host.sh GROUP…       what one part needs: cluster, chdb, postgres, sdk
 #
 # It does nothing, at once, where all is there, also on another distribution.
 set -euo pipefail
@@ -21,11 +21,14 @@ socat socat
 mount mount
 nsenter util-linux" ;;
     chdb) echo "npm npm" ;;
+    sdk) echo "npm npm
+node nodejs
+/usr/bin/chromium chromium" ;;
     postgres) echo "/usr/lib/postgresql/*/bin/postgres postgresql
 /usr/share/zoneinfo/UTC tzdata" ;;
     base) echo "/etc/ssl/certs/ca-certificates.crt ca-certificates" ;;
     *)
-      echo "host.sh: there is no group $1: cluster, chdb, postgres and base are" >&2
+      echo "host.sh: there is no group $1: cluster, chdb, postgres, sdk and base are" >&2
       return 1 ;;
   esac
 }
