@@ -134,6 +134,9 @@ func (i *ingestion) wanted(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("spec.stream.retention of Platform %s: %w", platform.Name, err)
 	}
+	if err := checkWindows(platform); err != nil {
+		return false, err
+	}
 	err = within(ctx, answerTimeout, func(ctx context.Context) error {
 		return stream.EnsureStream(ctx, i.stream, time.Duration(retention))
 	})
@@ -150,10 +153,20 @@ func (i *ingestion) rules() []identity.Rule {
 	return identityRules(i.platform)
 }
 
+// checkWindows refuses what the API server's pattern takes and is no duration: one that is too long.
+func checkWindows(p *v1alpha1.Platform) error {
+	for i, rule := range p.Identifiers() {
+		if _, err := model.ParseDuration(string(rule.Window)); rule.Window != "" && err != nil {
+			return fmt.Errorf("spec.identity.identifiers[%d].window of Platform %s: %w; write a time such as 7d", i, p.Name, err)
+		}
+	}
+	return nil
+}
+
 func identityRules(p *v1alpha1.Platform) []identity.Rule {
 	var rules []identity.Rule
 	for _, r := range p.Identifiers() {
-		window, _ := model.ParseDuration(string(r.Window)) // the API server knows the pattern; an empty one is none
+		window, _ := model.ParseDuration(string(r.Window)) // wanted refuses what is no duration; an empty one is none
 		rules = append(rules, identity.Rule{
 			Type: r.Type, Limit: r.Limit, Window: time.Duration(window), Unique: r.Unique, Normalize: r.Normalize,
 			Region: r.Region, Blocked: r.BlockedValues, Compose: r.Compose,
