@@ -60,11 +60,7 @@ func (s Schedule) Last(anchor, now time.Time) (time.Time, bool) {
 	if s.every > 0 {
 		return anchor.Add(now.Sub(anchor) / s.every * s.every).UTC(), true
 	}
-	slot, err := gronx.PrevTickBefore(s.cron, now.In(s.zone), true)
-	if err != nil || slot.Before(anchor) {
-		return time.Time{}, false
-	}
-	return slot.UTC(), true
+	return s.tickUntil(anchor, now)
 }
 
 // Next is the first slot after now; false when a cron expression has none.
@@ -76,6 +72,5 @@ func (s Schedule) Next(anchor, now time.Time) (time.Time, bool) {
 		}
 		return anchor.Add((now.Sub(anchor)/s.every + 1) * s.every).UTC(), true
 	}
-	slot, err := gronx.NextTickAfter(s.cron, now.In(s.zone), false)
-	return slot.UTC(), err == nil
+	return s.tickAfter(now)
 }
