@@ -59,8 +59,8 @@ sdk: chdb ## Run Segment's and RudderStack's SDKs, one in a browser, against a r
 
 FUZZTIME ?= 1m
 .PHONY: fuzz
-fuzz: ## Fuzz every fuzz test for FUZZTIME each.
-	hack/fuzz.sh $(FUZZTIME)
+fuzz: ## Fuzz for FUZZTIME each: every fuzz test, or those that NAME lists.
+	hack/fuzz.sh $(FUZZTIME) $(NAME)
 
 .PHONY: bench
 bench: chdb ## Measure; NAME=x measures one figure. Prints: NAME VALUE UNIT goal GOAL ok|short.

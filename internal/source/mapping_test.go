@@ -1,6 +1,7 @@
 package source
 
 import (
+	"encoding/json"
 	"testing"
 )
 
@@ -16,4 +17,30 @@ func TestRowNumbersRecords(t *testing.T) {
 			t.Errorf("record %d became %v (%v), want %s", row, events, fault, want)
 		}
 	}
+}
+
+// Whatever a person writes as a mapping, and whatever a record holds, ends as events or as a reason.
+func FuzzMapping(f *testing.F) {
+	record := []byte(`{"id":7,"email":"A@x.org","list":[1,null,"x"],"nested":{"a":{"b":1e300}},"text":"ü\u2028"}`)
+	for _, text := range []string{
+		`root.type = "identify"`, `root = this.without("id")`, `root.n = this.id.number() / 0`, `root = this.list.map_each(this.uppercase())`,
+		`root = deleted()`, `root = [{"type":"track"}, this]`, `root.t = this.text.ts_parse("2006")`, "map m {\n  root = this.apply(\"m\")\n}\nroot = this.apply(\"m\")",
+		`root.x = row().string() + this.email.re_replace_all("(a+)+$", "")`,
+	} {
+		f.Add(text, record)
+	}
+	f.Fuzz(func(t *testing.T, text string, record []byte) {
+		var value any
+		if json.Unmarshal(record, &value) != nil {
+			value = string(record)
+		}
+		m, err := compileMapping(text)
+		if err != nil {
+			return
+		}
+		events, fault := m.apply(value, 1)
+		if fault != nil && (len(events) > 0 || fault.reason == "" || fault.message == "") {
+			t.Errorf("%d events beside the fault %+v", len(events), fault)
+		}
+	})
 }
