@@ -31,7 +31,7 @@ func answer(t *testing.T) []byte {
 			Audiences:   []known.Audience{{Name: "vip", Since: noon}},
 			Events:      []known.Event{{Name: "Order Completed", Occurred: noon, Source: "web", Properties: json.RawMessage(`{"total":12.5,"note":"` + strings.Repeat("x", 100) + `"}`)}},
 		},
-		Touchpoints: []engine.Touchpoint{{Source: "web", Events: 7, First: noon, Last: noon}},
+		Touchpoints: []engine.Touchpoint{{Source: "web", Events: 7, First: noon.Add(-time.Hour), Last: noon}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `Profile       8f14e45f-0000-5000-8000-000000000001
-Known since   2026-11-23 12:00:00
+Known since   2026-11-23 11:00:00
 
 Identifiers
   TYPE     VALUE
@@ -55,7 +55,7 @@ Identifiers
 
 Touchpoints
   SOURCE   EVENTS   FIRST                 LAST
-  web      7        2026-11-23 12:00:00   2026-11-23 12:00:00
+  web      7        2026-11-23 11:00:00   2026-11-23 12:00:00
 
 Traits
   NAME   VALUE   FROM   AS OF

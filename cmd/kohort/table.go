@@ -23,7 +23,7 @@ func showTable(out io.Writer, answer []byte) error {
 		return fmt.Errorf("reading the engine's answer: %w", err)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(w, "Profile\t%s\nKnown since\t%s\n", p.ID, stamp(p.Created))
+	fmt.Fprintf(w, "Profile\t%s\nKnown since\t%s\n", p.ID, stamp(p.since()))
 
 	section(w, "Identifiers", "TYPE", "VALUE")
 	for _, kind := range slices.Sorted(maps.Keys(p.Identifiers)) {
@@ -77,3 +77,14 @@ func clean(text string) string {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// since is when the customer was first seen. A profile is made later than that when events come late or from files.
+func (p profile) since() time.Time {
+	first := p.Created
+	for _, t := range p.Touchpoints {
+		if t.First.Before(first) {
+			first = t.First
+		}
+	}
+	return first
+}

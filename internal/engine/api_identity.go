@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -27,50 +26,34 @@ type Link struct {
 }
 
 // explain answers GET /v1/identity/explain?from={type}:{value}&to={type}:{value}.
-func (a *api) explain(w http.ResponseWriter, r *http.Request) {
+func (a *api) explain(ctx context.Context, r *http.Request) (any, error) {
 	var ids [2]identity.Identifier
 	for i, name := range []string{"from", "to"} {
 		kind, value, ok := strings.Cut(r.URL.Query().Get(name), ":")
 		if !ok || kind == "" || value == "" || len(value) > maxIdentifier {
-			refuse(w, http.StatusBadRequest, "BadIdentifier", name+" is {type}:{value}, such as userId:42 or email:ada@example.com, the value at most 1024 bytes")
-			return
+			return nil, refusal{http.StatusBadRequest, "BadIdentifier", name + " is {type}:{value}, such as userId:42 or email:ada@example.com, the value at most 1024 bytes"}
 		}
 		ids[i] = identity.Identifier{Type: kind, Value: value}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), lookUpTimeout)
-	defer cancel()
-	if !a.admit(ctx) {
-		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "Busy", "too many requests at once; try again")
-		return
-	}
-	defer func() { <-a.slots }()
 	links, err := a.chain(ctx, ids[0], ids[1])
 	switch {
 	case errors.Is(err, identity.ErrUnknown):
-		refuse(w, http.StatusNotFound, "ProfileNotFound", err.Error())
+		return nil, refusal{http.StatusNotFound, "ProfileNotFound", err.Error()}
 	case errors.Is(err, identity.ErrNotOne):
-		refuse(w, http.StatusNotFound, "NotOneProfile", err.Error())
+		return nil, refusal{http.StatusNotFound, "NotOneProfile", err.Error()}
 	case errors.Is(err, identity.ErrNoRecord):
-		refuse(w, http.StatusNotFound, "NoRecord", err.Error())
-	case errors.Is(err, errNoPlatform):
-		refuse(w, http.StatusServiceUnavailable, "NoPlatform", err.Error())
+		return nil, refusal{http.StatusNotFound, "NoRecord", err.Error()}
 	case err != nil:
-		a.logger.Warn("explaining a profile", "error", err.Error())
-		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "WarehouseUnavailable", "the warehouse does not answer; try again")
-	default:
-		answer := Explanation{Links: []Link{}}
-		for _, l := range links {
-			answer.Links = append(answer.Links, Link{
-				From: l.From.Type + ":" + l.From.Value, To: l.To.Type + ":" + l.To.Value,
-				MessageID: l.MessageID, Source: l.Source, Occurred: l.Occurred, Received: l.Received,
-			})
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(answer) // nothing is left to tell one who has gone
+		return nil, err
 	}
+	answer := Explanation{Links: []Link{}}
+	for _, l := range links {
+		answer.Links = append(answer.Links, Link{
+			From: l.From.Type + ":" + l.From.Value, To: l.To.Type + ":" + l.To.Value,
+			MessageID: l.MessageID, Source: l.Source, Occurred: l.Occurred, Received: l.Received,
+		})
+	}
+	return answer, nil
 }
 
 // chain explains identifiers as a person writes them.

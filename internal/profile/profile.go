@@ -53,6 +53,9 @@ type Event struct {
 	Party      string          `json:"party"`
 	MessageID  string          `json:"messageId"`
 	Properties json.RawMessage `json:"properties"`
+
+	// Seq is the place in the stream of the message that brought the event.
+	Seq uint64 `json:"-"`
 }
 
 // ErrNotFound says that no customer is known by an identifier.
@@ -61,9 +64,20 @@ var ErrNotFound = errors.New("no such profile")
 // ByID is the type of identifier that names a profile by its public id, or by that of one that was merged into it.
 const ByID = "id"
 
+// Want says which parts of a profile are read. A part that is not is empty in the answer.
+type Want struct {
+	Identifiers, Traits, Audiences bool
+	Events                         EventPage
+}
+
 // Get reads the customer whom value identifies, normalised as the Platform's rule for the type says, with its latest
 // events. It is [ErrNotFound] when there is none.
 func Get(ctx context.Context, conn driver.Conn, kind, value string, events int) (*Profile, error) {
+	return Read(ctx, conn, kind, value, Want{Identifiers: true, Traits: true, Audiences: true, Events: EventPage{Limit: events}})
+}
+
+// Read is [Get] for some parts of the profile.
+func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) (*Profile, error) {
 	ordinal, err := find(ctx, conn, kind, value)
 	if err != nil {
 		return nil, err
@@ -79,18 +93,22 @@ func Get(ctx context.Context, conn driver.Conn, kind, value string, events int) 
 	}
 	in := " WHERE profile IN (" + members + ")"
 	for _, read := range []struct {
-		what, query string
-		scan        func(driver.Rows) error
+		what   string
+		wanted bool
+		query  string
+		scan   func(driver.Rows) error
 	}{
-		{"identifiers", "SELECT type, value FROM profile_identifiers FINAL" + in + " ORDER BY since, type, value", p.scanIdentifier},
-		{"traits", `SELECT name, latest.1, latest.2, latest.3, latest.4 FROM
+		{"identifiers", want.Identifiers, "SELECT type, value FROM profile_identifiers FINAL" + in + " ORDER BY since, type, value", p.scanIdentifier},
+		{"traits", want.Traits, `SELECT name, latest.1, latest.2, latest.3, latest.4 FROM
 			(SELECT name, argMax((value, source, party, occurred), (occurred, seq)) AS latest FROM traits` + in + ` GROUP BY name)
 			WHERE latest.1 != 'null' ORDER BY name`, p.scanTrait},
-		{"audiences", "SELECT audience, min(since) FROM memberships FINAL" + in + " GROUP BY audience ORDER BY audience", p.scanAudience},
-		{"events", "SELECT event, type, occurred, received, source, party, message_id, properties FROM events" + in +
-			" ORDER BY occurred DESC, seq DESC LIMIT " + strconv.Itoa(max(0, events)), p.scanEvent},
+		{"audiences", want.Audiences, "SELECT audience, min(since) FROM memberships FINAL" + in + " GROUP BY audience ORDER BY audience", p.scanAudience},
+		{"events", want.Events.Limit > 0, want.Events.query(in), p.scanEvent},
 	} {
-		if err := each(ctx, conn, read.query, read.scan); err != nil {
+		if !read.wanted {
+			continue
+		}
+		if err := each(want.Events.parameters(ctx), conn, read.query, read.scan); err != nil {
 			return nil, fmt.Errorf("reading %s of profile %d: %w", read.what, ordinal, err)
 		}
 	}
@@ -159,7 +177,7 @@ func (p *Profile) scanAudience(rows driver.Rows) error {
 func (p *Profile) scanEvent(rows driver.Rows) error {
 	var e Event
 	var properties string
-	err := rows.Scan(&e.Name, &e.Type, &e.Occurred, &e.Received, &e.Source, &e.Party, &e.MessageID, &properties)
+	err := rows.Scan(&e.Name, &e.Type, &e.Occurred, &e.Received, &e.Source, &e.Party, &e.MessageID, &properties, &e.Seq)
 	e.Properties = json.RawMessage(properties)
 	p.Events = append(p.Events, e)
 	return err

@@ -54,7 +54,7 @@ func TestGet(t *testing.T) {
 	seen := func(n, d int) profile.Event {
 		return profile.Event{
 			Name: "Seen", Type: "track", Occurred: day(d), Received: day(9), Source: "web", Party: "First",
-			MessageID: fmt.Sprintf("m%d", n), Properties: []byte(fmt.Sprintf(`{"n":%d}`, n)),
+			MessageID: fmt.Sprintf("m%d", n), Properties: []byte(fmt.Sprintf(`{"n":%d}`, n)), Seq: uint64(n),
 		}
 	}
 	want := &profile.Profile{
