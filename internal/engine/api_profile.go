@@ -121,13 +121,13 @@ func eventPage(query url.Values) (profile.EventPage, error) {
 	}
 	if text := query.Get("cursor"); text != "" {
 		if page.After, err = profile.ParseCursor(text); err != nil {
-			return page, refusal{http.StatusBadRequest, "BadCursor", "cursor is next of the answer before, as it was given"}
+			return page, errBadCursor
 		}
 	}
 	return page, nil
 }
 
-// howMany reads a number of events.
+// howMany reads how many rows are asked for.
 func howMany(query url.Values, name string, least int) (int, error) {
 	text := query.Get(name)
 	if text == "" {
@@ -135,7 +135,7 @@ func howMany(query url.Values, name string, least int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > maxEvents {
-		return 0, refusal{http.StatusBadRequest, "BadEvents", fmt.Sprintf("%s is a number from %d to %d", name, least, maxEvents)}
+		return 0, refusal{http.StatusBadRequest, "BadLimit", fmt.Sprintf("%s is a number from %d to %d", name, least, maxEvents)}
 	}
 	return n, nil
 }

@@ -32,6 +32,9 @@ func (a *api) routes() []route {
 		{"GET /v1/profiles/{identifier}/identifiers", a.identifiers},
 		{"GET /v1/profiles/{identifier}/audiences", a.audiences},
 		{"GET /v1/profiles/{identifier}/events", a.events},
+		{"GET /v1/profiles/{identifier}/links", a.links},
+		{"GET /v1/accounts/{account}", a.account},
+		{"GET /v1/accounts/{account}/members", a.members},
 		{"GET /v1/identity/explain", a.explain},
 	}
 }
@@ -43,6 +46,8 @@ type refusal struct {
 }
 
 func (r refusal) Error() string { return r.code + ": " + r.message }
+
+var errBadCursor = refusal{http.StatusBadRequest, "BadCursor", "cursor is next of the answer before, as it was given"}
 
 var errNoPlatform = refusal{http.StatusServiceUnavailable, "NoPlatform", "the Platform is not there, so nobody knows how its identifiers are written"}
 

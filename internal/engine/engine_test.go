@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -181,7 +182,54 @@ func TestEngine(t *testing.T) {
 		edit(p, &v1alpha1.Platform{}, platformName, func(o *v1alpha1.Platform) { o.Spec.Suspend = false })
 		p.until("caught up", &v1alpha1.Platform{}, platformName, `"profiles":4`)
 	})
+	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
 	p.stop()
+}
+
+func accounts(t *testing.T, p *place) {
+	p.send(time.Now(), `{"type":"group","messageId":"g1","userId":"u1","groupId":"acme/1","traits":{"plan":"team"}}`,
+		`{"type":"group","messageId":"g2","userId":"u2","groupId":"acme/1","traits":{"plan":"enterprise"}}`)
+	const path = "/v1/accounts/acme%2F1"
+	var status int
+	var body string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if status, body = p.get(p.config.Listen, path, apiToken); status == http.StatusOK {
+			break
+		}
+	}
+	if status != http.StatusOK || !strings.Contains(body, `"plan":{"value":"enterprise","source":"web"`) || !strings.Contains(body, `"members":2`) {
+		t.Errorf("the account is %d %s", status, body)
+	}
+	if status, body = p.get(p.config.Listen, "/v1/profiles/userId:u1/links", apiToken); status != http.StatusOK || !strings.Contains(body, `"accounts":[{"account":"acme/1"`) {
+		t.Errorf("the customer's accounts are %d %s", status, body)
+	}
+	var page struct {
+		Members []struct{ Profile string }
+		Next    string
+	}
+	seen := map[string]bool{}
+	for pages := 1; ; pages++ {
+		status, body = p.get(p.config.Listen, path+"/members?limit=1&cursor="+page.Next, apiToken)
+		page.Next, page.Members = "", nil
+		if err := json.Unmarshal([]byte(body), &page); err != nil || status != http.StatusOK || len(page.Members) != 1 {
+			t.Fatalf("page %d of the members is %d %s", pages, status, body)
+		}
+		seen[page.Members[0].Profile] = true
+		if page.Next == "" {
+			break
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("the pages show members %v, want 2 different ones", seen)
+	}
+	for path, code := range map[string]string{
+		"/v1/accounts/nobody": "AccountNotFound", "/v1/accounts/" + strings.Repeat("x", 501): "BadAccount",
+		path + "/members?limit=0": "BadLimit", path + "/members?cursor=!": "BadCursor", "/v1/profiles/userId:nobody/links": "ProfileNotFound",
+	} {
+		if _, body := p.get(p.config.Listen, path, apiToken); !strings.Contains(body, `"code":"`+code+`"`) {
+			t.Errorf("%.40s gives %s, want %s", path, body, code)
+		}
+	}
 }
 
 func profiles(t *testing.T, p *place) {
@@ -197,14 +245,14 @@ func profiles(t *testing.T, p *place) {
 		{"a value that is quoted badly", "/v1/profiles/userId:x'%20OR%201=1%20--", apiToken, 404, []string{`"code":"ProfileNotFound"`}},
 		{"no identifier", "/v1/profiles/u1", apiToken, 400, []string{`"code":"BadIdentifier"`}},
 		{"a value without end", "/v1/profiles/userId:" + strings.Repeat("x", 2000), apiToken, 400, []string{`"code":"BadIdentifier"`}},
-		{"too many events", "/v1/profiles/userId:u1?events=100000", apiToken, 400, []string{`"code":"BadEvents"`}},
+		{"too many events", "/v1/profiles/userId:u1?events=100000", apiToken, 400, []string{`"code":"BadLimit"`}},
 		{"traits alone", "/v1/profiles/userId:u1/traits", apiToken, 200, []string{`{"id":"`, `"traits":{`, `"plan":{"value":"pro","source":"web"`}},
 		{"identifiers alone", "/v1/profiles/userId:u1/identifiers", apiToken, 200, []string{`"email":["ada@example.com"]`}},
 		{"audiences alone", "/v1/profiles/userId:u1/audiences", apiToken, 200, []string{`"audiences":[{"name":"buyers"`}},
 		{"events by name", "/v1/profiles/userId:u1/events?event=Order%20Completed&since=1970-01-02T00:00:00Z", apiToken, 200, []string{`"events":[{"event":"Order Completed"`}},
 		{"a page that is not the last", "/v1/profiles/userId:u1/events?limit=1", apiToken, 200, []string{`"next":"`}},
 		{"parts of nobody", "/v1/profiles/userId:nobody/audiences", apiToken, 404, []string{`"code":"ProfileNotFound"`}},
-		{"a page of nothing", "/v1/profiles/userId:u1/events?limit=0", apiToken, 400, []string{`"code":"BadEvents"`}},
+		{"a page of nothing", "/v1/profiles/userId:u1/events?limit=0", apiToken, 400, []string{`"code":"BadLimit"`}},
 		{"no time", "/v1/profiles/userId:u1/events?since=yesterday", apiToken, 400, []string{`"code":"BadSince"`}},
 		{"no cursor of ours", "/v1/profiles/userId:u1/events?cursor=x", apiToken, 400, []string{`"code":"BadCursor"`}},
 		{"parts need the token too", "/v1/profiles/userId:u1/audiences", "", 401, []string{`"code":"Unauthorized"`}},

@@ -70,6 +70,8 @@ type Event struct {
 	Identifiers []Identifier
 	// Traits of the customer, from traits and context.traits. Of two with one name the last counts.
 	Traits []Trait
+	// Account is what a group event says of a company, a household or another group; nil for all other events.
+	Account *Account
 	// Seq is the place of the message in the stream.
 	Seq uint64
 	// Original is the JSON of the event as it arrived.
@@ -87,6 +89,13 @@ type Identifier struct {
 // Trait is something known of a customer. Value is JSON; null deletes the trait.
 type Trait struct {
 	Name, Value string
+}
+
+// Account is a group that the customer belongs to, and what became known of it.
+type Account struct {
+	ID string
+	// Traits of the account, not of the customer. Of two with one name the last counts.
+	Traits []Trait
 }
 
 // Stages at which an event is refused.

@@ -198,15 +198,15 @@ func (f *fields) identified(e *Event) {
 	e.Identifiers = list
 }
 
-// describe reads the traits of the customer, and the identifiers in context.externalIds. A group's traits are not the
-// customer's.
+// describe reads the traits of the customer or, of a group event, those of the account, and the identifiers in
+// context.externalIds.
 func (f *fields) describe(e *Event) {
 	if len(e.Context) > len("{}") {
 		gjson.Parse(e.Context).ForEach(func(key, value gjson.Result) bool {
 			switch key.Str {
 			case "traits":
 				if value.IsObject() {
-					f.take(e, value)
+					e.Traits = f.take(e.Traits, value)
 				}
 			case "externalIds":
 				if value.IsArray() {
@@ -216,25 +216,35 @@ func (f *fields) describe(e *Event) {
 			return true
 		})
 	}
-	if f.kind == Identify && f.traits != "" {
-		f.take(e, gjson.Parse(f.traits))
+	switch f.kind {
+	case Identify:
+		e.Traits = f.take(e.Traits, gjson.Parse(f.traits))
+	case Group:
+		e.Account = &Account{ID: f.groupID, Traits: f.take(nil, gjson.Parse(f.traits))}
+		f.limitTraits(e.Account.Traits)
 	}
-	if len(e.Traits) > MaxTraits {
-		f.refuse(TooLarge, "the event has %d traits; at most %d are taken", len(e.Traits), MaxTraits)
+	f.limitTraits(e.Traits)
+}
+
+func (f *fields) limitTraits(traits []Trait) {
+	if len(traits) > MaxTraits {
+		f.refuse(TooLarge, "the event has %d traits; at most %d are taken", len(traits), MaxTraits)
 	}
 }
 
-func (f *fields) take(e *Event, traits gjson.Result) {
-	traits.ForEach(func(key, value gjson.Result) bool {
+// take adds the fields of an object to a list of traits.
+func (f *fields) take(list []Trait, object gjson.Result) []Trait {
+	object.ForEach(func(key, value gjson.Result) bool {
 		switch {
 		case key.Str == "":
 		case len(key.Str) > MaxTraitName:
 			f.refuse(TooLarge, "the name of trait %.64q has more than %d bytes", key.Str, MaxTraitName)
 		default:
-			e.Traits = append(e.Traits, Trait{Name: key.Str, Value: value.Raw})
+			list = append(list, Trait{Name: key.Str, Value: value.Raw})
 		}
 		return true
 	})
+	return list
 }
 
 // external reads context.externalIds: [{"type":"…","id":"…","collection":"users"}]. Other collections are not customers.

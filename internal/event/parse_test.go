@@ -62,6 +62,7 @@ func TestEvents(t *testing.T) {
 		{"a group's traits are the group's", stream.KindGroup, `{"userId":"u","messageId":"m","groupId":12,"traits":{"name":"Acme"}}`,
 			with(func(e *event.Event) {
 				e.Type, e.Name, e.UserID, e.Properties = "group", "Group", "u", `{"groupId":"12","name":"Acme"}`
+				e.Account = &event.Account{ID: "12", Traits: []event.Trait{{Name: "name", Value: `"Acme"`}}}
 				e.Identifiers = []event.Identifier{{Type: "userId", Value: "u"}}
 			})},
 		{"an alias's previousId is a userId or else an anonymousId", stream.KindAlias, `{"userId":"u","previousId":"p","messageId":"m"}`,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"kohort.dev/kohort/internal/account"
 	"kohort.dev/kohort/internal/event"
 	"kohort.dev/kohort/internal/identity"
 	"kohort.dev/kohort/internal/profile"
@@ -30,11 +31,13 @@ type table struct {
 
 // rows of a batch for all tables: the lane of events, which are many, and that of all others.
 func rows(events []event.Event, hashes []messageHash, rejections []event.Rejection, c identity.Changes) [2][]table {
+	accountTraits, accountMembers := account.Fold(events, c.Assigned)
 	return [2][]table{
 		{eventRows(events, c.Assigned)},
 		{
 			profileRows(c), identityRows(c), memberRows(c), overrideRows(c), edgeRows(c, events),
-			traitRows(profile.Fold(events, c.Assigned)), quarantineRows(rejections), messageRows(events, hashes),
+			traitRows(profile.Fold(events, c.Assigned)), accountTraitRows(accountTraits), accountMemberRows(accountMembers),
+			quarantineRows(rejections), messageRows(events, hashes),
 		},
 	}
 }
@@ -172,6 +175,30 @@ func traitRows(r []profile.TraitRow) table {
 		text("party", func(r *profile.TraitRow) string { return r.Party }),
 		column("occurred", typeMillis, r, func(r *profile.TraitRow) time.Time { return r.Occurred }),
 		column("seq", typeUInt64, r, func(r *profile.TraitRow) uint64 { return r.Seq }),
+	}}
+}
+
+func accountTraitRows(r []account.TraitRow) table {
+	text := func(name string, field func(*account.TraitRow) string) warehouse.Column {
+		return column(name, typeString, r, field)
+	}
+	return table{"account_traits", false, []warehouse.Column{
+		text("account", func(r *account.TraitRow) string { return r.Account }),
+		text("name", func(r *account.TraitRow) string { return r.Name }),
+		text("value", func(r *account.TraitRow) string { return r.Value }),
+		text("source", func(r *account.TraitRow) string { return r.Source }),
+		text("party", func(r *account.TraitRow) string { return r.Party }),
+		column("occurred", typeMillis, r, func(r *account.TraitRow) time.Time { return r.Occurred }),
+		column("seq", typeUInt64, r, func(r *account.TraitRow) uint64 { return r.Seq }),
+	}}
+}
+
+func accountMemberRows(r []account.MemberRow) table {
+	return table{"account_members", false, []warehouse.Column{
+		column("account", typeString, r, func(r *account.MemberRow) string { return r.Account }),
+		column("profile", typeUInt64, r, func(r *account.MemberRow) uint64 { return r.Profile }),
+		column("since", typeMillis, r, func(r *account.MemberRow) time.Time { return r.Since }),
+		column("seen", typeMillis, r, func(r *account.MemberRow) time.Time { return r.Seen }),
 	}}
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
+	"kohort.dev/kohort/internal/warehouse"
 )
 
 // EventPage says which events of a profile are read: the newest Limit of those that it describes, newest first.
@@ -75,7 +75,7 @@ func (p EventPage) query(in string) string {
 
 // parameters gives the query the texts that others wrote.
 func (p EventPage) parameters(ctx context.Context) context.Context {
-	return clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"name": escape(p.Name), "after": escape(p.After.MessageID)}))
+	return warehouse.WithParameters(ctx, map[string]string{"name": p.Name, "after": p.After.MessageID})
 }
 
 func integer(n int64) string { return "toInt64('" + strconv.FormatInt(n, 10) + "')" }

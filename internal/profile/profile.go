@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"kohort.dev/kohort/internal/warehouse"
 )
 
 // Profile is one customer as everything that is known says it.
@@ -108,7 +108,7 @@ func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) 
 		if !read.wanted {
 			continue
 		}
-		if err := each(want.Events.parameters(ctx), conn, read.query, read.scan); err != nil {
+		if err := warehouse.Each(want.Events.parameters(ctx), conn, read.query, read.scan); err != nil {
 			return nil, fmt.Errorf("reading %s of profile %d: %w", read.what, ordinal, err)
 		}
 	}
@@ -122,9 +122,9 @@ func find(ctx context.Context, conn driver.Conn, kind, value string) (uint64, er
 		from, where = "(SELECT profile, toString(id) AS id FROM profiles)", "i.id = lower({value:String})"
 	}
 	query := "SELECT " + Root("i") + " AS root FROM " + from + " AS i " + Join("i") + " WHERE " + where + " LIMIT 1"
-	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"kind": escape(kind), "value": escape(value)}))
+	ctx = warehouse.WithParameters(ctx, map[string]string{"kind": kind, "value": value})
 	var ordinal uint64
-	err := each(ctx, conn, query, func(rows driver.Rows) error { return rows.Scan(&ordinal) })
+	err := warehouse.Each(ctx, conn, query, func(rows driver.Rows) error { return rows.Scan(&ordinal) })
 	if err != nil {
 		return 0, fmt.Errorf("looking up a profile by %s: %w", kind, err)
 	}
@@ -134,15 +134,10 @@ func find(ctx context.Context, conn driver.Conn, kind, value string) (uint64, er
 	return ordinal, nil
 }
 
-// escape writes text as a query parameter is read: as a field of TSV.
-func escape(text string) string {
-	return strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(text)
-}
-
 // members lists the ordinals of a customer: its own and those that were merged into it.
 func members(ctx context.Context, conn driver.Conn, ordinal uint64) (string, error) {
 	list := number(ordinal)
-	err := each(ctx, conn, "SELECT profile FROM profile_overrides FINAL WHERE survivor = "+list, func(rows driver.Rows) error {
+	err := warehouse.Each(ctx, conn, "SELECT profile FROM profile_overrides FINAL WHERE survivor = "+list, func(rows driver.Rows) error {
 		var member uint64
 		err := rows.Scan(&member)
 		list += "," + number(member)
@@ -181,21 +176,6 @@ func (p *Profile) scanEvent(rows driver.Rows) error {
 	e.Properties = json.RawMessage(properties)
 	p.Events = append(p.Events, e)
 	return err
-}
-
-// each runs a query and calls scan for each row.
-func each(ctx context.Context, conn driver.Conn, query string, scan func(driver.Rows) error) error {
-	rows, err := conn.Query(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -36,6 +36,9 @@ func Tables() []Table {
 		{Name: "profiles", Personal: true, Profile: "profile", ProfileID: "id", Occurred: "created"},
 		{Name: "profile_overrides", Personal: true, Profile: "profile"},
 		{Name: "traits", Personal: true, Profile: "profile", Texts: []string{"value"}, Occurred: "occurred"},
+		// An account may be one person's firm.
+		{Name: "account_traits", Personal: true, Texts: []string{"account", "value"}, Occurred: "occurred"},
+		{Name: "account_members", Personal: true, Profile: "profile", Occurred: "seen"},
 		{Name: "memberships", Personal: true, Profile: "profile", Occurred: "since"},
 		{Name: "membership_log", Personal: true, Profile: "profile", Occurred: "at"},
 		{Name: "audience_revisions"},
