@@ -75,7 +75,7 @@ func (w *Webhook) Deliver(ctx context.Context, batch Batch) ([]Result, error) {
 	if err := w.sign(header, batch.Key, body); err != nil {
 		return nil, err
 	}
-	response, answer, err := w.post(ctx, w.config.URL, header, body)
+	response, answer, err := w.post(ctx, w.config.URL, header, body) //nolint:bodyclose // post has read and closed it
 	if err != nil {
 		return nil, err
 	}
