@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,6 +13,7 @@ import (
 
 	"kohort.dev/kohort/internal/identity"
 	"kohort.dev/kohort/internal/profile"
+	"kohort.dev/kohort/internal/warehouse"
 )
 
 const (
@@ -171,18 +171,13 @@ func (a *api) lookUp(ctx context.Context, r *http.Request, events int) (*Profile
 	query := fmt.Sprintf(`SELECT source, toInt64(count()) AS n, min(occurred), max(occurred) FROM events
 		WHERE profile IN (SELECT profile FROM profile_overrides FINAL WHERE survivor = %d UNION ALL SELECT toUInt64(%d))
 		GROUP BY source ORDER BY n DESC, source`, known.Ordinal, known.Ordinal)
-	rows, err := conn.Query(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("reading the touchpoints of a profile: %w", err)
-	}
-	for rows.Next() {
+	err = warehouse.Each(ctx, conn, query, func(rows driver.Rows) error {
 		var t Touchpoint
-		if err := rows.Scan(&t.Source, &t.Events, &t.First, &t.Last); err != nil {
-			return nil, fmt.Errorf("reading the touchpoints of a profile: %w", errors.Join(err, rows.Close()))
-		}
+		err := rows.Scan(&t.Source, &t.Events, &t.First, &t.Last)
 		out.Touchpoints = append(out.Touchpoints, t)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("reading the touchpoints of a profile: %w", err)
 	}
 	return out, nil
