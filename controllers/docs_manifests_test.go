@@ -57,3 +57,14 @@ func manifests(t *testing.T, page string) []*unstructured.Unstructured {
 	}
 	return out
 }
+
+// So it must with the examples of Audiences; what they have for members is tested where Audiences are computed.
+func TestManifestsOfAudiencePage(t *testing.T) {
+	s, g := newScene(t), gomega.NewWithT(t)
+	audiences := manifests(t, filepath.Join("..", "docs", "audiences.md"))
+	g.Expect(len(audiences)).To(gomega.BeNumerically(">", 20))
+	for _, obj := range audiences {
+		obj.SetNamespace(s.namespace)
+		g.Expect(k8s.Create(s.ctx, obj, client.DryRunAll, client.FieldValidation("Strict"))).To(gomega.Succeed(), obj.GetName())
+	}
+}
