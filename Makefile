@@ -57,6 +57,11 @@ sdk: chdb ## Run Segment's and RudderStack's SDKs, one in a browser, against a r
 	cd test/sdk && npm ci --no-audit --no-fund --silent
 	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -count=1 -timeout 10m $(SDKTEST)
 
+.PHONY: properties
+properties: chdb ## Run the tests of random rules, data and failures for thousands of cases, which unit runs for hundreds.
+	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -count=1 -timeout 15m -run MembersEqualTheDefinition -v ./internal/audience/membership -rapid.checks=50
+	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -count=1 -timeout 15m -run AnyScheduleConverges -v ./internal/sync -rapid.checks=200
+
 FUZZTIME ?= 1m
 .PHONY: fuzz
 fuzz: ## Fuzz for FUZZTIME each: every fuzz test, or those that NAME lists.
