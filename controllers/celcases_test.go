@@ -193,18 +193,19 @@ func destinationRules() []celCase {
 	const (
 		webhook = `webhook: {url: "https://h.test"}`
 		sql     = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, table: t}`
+		segment = `segment: {writeKeySecretRef: {name: s, key: k}}`
 	)
 	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
 	return []celCase{
 		sized("Destination", "a Destination's name has at most 63 characters", 63),
 		fixed("Destination", "spec.platformRef", "platformRef cannot be changed; make a new Destination", `{platformRef: {name: other}, `+webhook+`}`),
 		{
-			kind: "Destination", path: "spec", message: "exactly one of webhook and sql is needed",
-			accepted: []string{spec(webhook), spec(sql)}, refused: []string{`{platformRef: {name: p}}`, spec(webhook, sql)},
+			kind: "Destination", path: "spec", message: "exactly one of webhook, sql and segment is needed",
+			accepted: []string{spec(webhook), spec(sql), spec(segment)}, refused: []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment)},
 		},
 		{
 			kind: "Destination", path: "spec", message: "the kind of a Destination cannot be changed; make a new Destination",
-			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql)},
+			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment)},
 		},
 	}
 }

@@ -4,9 +4,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DestinationSpec describes a system that holds audiences. Exactly one of webhook and sql is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql)].filter(x, x).size() == 1",message="exactly one of webhook and sql is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql)",message="the kind of a Destination cannot be changed; make a new Destination"
+// DestinationSpec describes a system that holds audiences. Exactly one of webhook, sql and segment is set.
+// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment)].filter(x, x).size() == 1",message="exactly one of webhook, sql and segment is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment)",message="the kind of a Destination cannot be changed; make a new Destination"
 type DestinationSpec struct {
 	// platformRef names the Platform whose audiences may come here.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Destination"
@@ -18,6 +18,9 @@ type DestinationSpec struct {
 	// sql holds members as rows of a table.
 	// +optional
 	SQL *SQLDestination `json:"sql,omitempty"`
+	// segment is told of members by the calls that Segment's own audiences make.
+	// +optional
+	Segment *SegmentDestination `json:"segment,omitempty"`
 	// suspend stops every run to this destination.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -58,10 +61,43 @@ type SQLDestination struct {
 	Table string `json:"table"`
 }
 
+// SegmentCall is a kind of call that tells of a member.
+// +kubebuilder:validation:Enum=Identify;Track
+type SegmentCall string
+
+// Kinds of calls.
+const (
+	// SegmentIdentify : a trait named as the audience is true for members and false for those who left.
+	SegmentIdentify SegmentCall = "Identify"
+	// SegmentTrack : the events Audience Entered and Audience Exited.
+	SegmentTrack SegmentCall = "Track"
+)
+
+// SegmentDestination is a source of Segment, RudderStack or whatever else takes Segment's HTTP API;
+// docs/destinations/segment.md describes the calls.
+type SegmentDestination struct {
+	// url of the tracking API, without /v1/batch. Segment's workspaces in the EU have https://events.eu1.segmentapis.com.
+	// +kubebuilder:validation:Pattern=`^https?://[^/]+.*$`
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:default="https://api.segment.io"
+	// +optional
+	URL string `json:"url,omitempty"`
+	// writeKeySecretRef names the write key of the source there.
+	// +required
+	WriteKeySecretRef SecretKeyReference `json:"writeKeySecretRef"`
+	// calls that are made.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:default={Identify,Track}
+	// +optional
+	Calls []SegmentCall `json:"calls,omitempty"`
+}
+
 // DestinationStatus tells how a Destination is doing.
 type DestinationStatus struct {
 	CommonStatus `json:",inline"`
-	// type is webhook or sql.
+	// type is the kind of the destination, such as webhook or sql.
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	Type string `json:"type,omitempty"`
@@ -102,10 +138,13 @@ type DestinationList struct {
 // Common gives the part of the status that every kind has.
 func (d *Destination) Common() *CommonStatus { return &d.Status.CommonStatus }
 
-// Type is webhook or sql.
+// Type is the name of the field of the spec that describes the system.
 func (d *Destination) Type() string {
-	if d.Spec.Webhook != nil {
+	switch {
+	case d.Spec.Webhook != nil:
 		return "webhook"
+	case d.Spec.Segment != nil:
+		return "segment"
 	}
 	return "sql"
 }

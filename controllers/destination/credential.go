@@ -27,6 +27,8 @@ func Credentials(d *v1alpha1.Destination) []Credential {
 		return []Credential{{d.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef", "--dsn-file", "dsn", workload.DSNDirectory}}
 	case d.Spec.Webhook != nil:
 		return webhookCredentials(d.Spec.Webhook)
+	case d.Spec.Segment != nil:
+		return []Credential{token(d.Spec.Segment.WriteKeySecretRef, "spec.segment.writeKeySecretRef")}
 	}
 	return nil
 }

@@ -49,6 +49,12 @@ func Order(s *v1alpha1.Sync, d *v1alpha1.Destination) run.SyncOrder {
 	if t := d.Spec.SQL; t != nil {
 		order.Table = &run.Table{Driver: t.Driver, Name: t.Table}
 	}
+	if sg := d.Spec.Segment; sg != nil {
+		order.Segment = &run.Segment{URL: sg.URL}
+		for _, call := range sg.Calls {
+			order.Segment.Calls = append(order.Segment.Calls, string(call))
+		}
+	}
 	return order
 }
 

@@ -45,6 +45,11 @@ type Operation struct {
 	Identifiers map[string][]string `json:"identifiers"`
 	// Traits by field name; a field that the customer has no value for is null. Absent in removals.
 	Traits map[string]json.RawMessage `json:"traits,omitempty"`
+	// New : the destination does not hold the row yet, as far as is known. A row that was about to be sent when a run
+	// ended is new still.
+	New bool `json:"-"`
+	// Version is the same whenever this operation is tried again, and larger in every later one of the row.
+	Version uint64 `json:"-"`
 }
 
 // Batch is what is delivered at once: in one request, or in one transaction.

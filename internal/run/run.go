@@ -72,6 +72,7 @@ type SyncOrder struct {
 	Drain       bool              `json:"drain,omitempty"`       // take every member out, whatever the audience says
 	Webhook     *Webhook          `json:"webhook,omitempty"`
 	Table       *Table            `json:"table,omitempty"`
+	Segment     *Segment          `json:"segment,omitempty"`
 }
 
 // Webhook names the endpoint of a webhook destination. Its token is in the file that the flag --token-file names.
@@ -83,6 +84,12 @@ type Webhook struct {
 type Table struct {
 	Driver string `json:"driver"`
 	Name   string `json:"name"`
+}
+
+// Segment names where Segment's calls are made. The write key is in the file that the flag --token-file names.
+type Segment struct {
+	URL   string   `json:"url"`
+	Calls []string `json:"calls"` // Identify, Track
 }
 
 // Report is what a run says when it ends. Fields that do not belong to the kind of run stay zero.

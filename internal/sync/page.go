@@ -52,6 +52,7 @@ func newTask(action action, want *member, prior *heldRow, names identifiers, ver
 	} else {
 		t.intent.version = version()
 	}
+	t.op.New, t.op.Version = action == add, t.intent.version
 	return t
 }
 
