@@ -194,18 +194,21 @@ func destinationRules() []celCase {
 		webhook = `webhook: {url: "https://h.test"}`
 		sql     = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, table: t}`
 		segment = `segment: {writeKeySecretRef: {name: s, key: k}}`
+		meta    = `metaCustomAudience: {audienceID: "23851234567890", accessTokenSecretRef: {name: s, key: k}}`
+		google  = `googleCustomerMatch: {account: {id: "1234567890"}, audienceID: "987", credentialsSecretRef: {name: s, key: k}, consent: {adUserData: Granted, adPersonalization: Denied}, termsOfService: Accepted}`
 	)
 	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
 	return []celCase{
 		sized("Destination", "a Destination's name has at most 63 characters", 63),
 		fixed("Destination", "spec.platformRef", "platformRef cannot be changed; make a new Destination", `{platformRef: {name: other}, `+webhook+`}`),
 		{
-			kind: "Destination", path: "spec", message: "exactly one of webhook, sql and segment is needed",
-			accepted: []string{spec(webhook), spec(sql), spec(segment)}, refused: []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment)},
+			kind: "Destination", path: "spec", message: "exactly one of webhook, sql, segment, metaCustomAudience and googleCustomerMatch is needed",
+			accepted: []string{spec(webhook), spec(sql), spec(segment), spec(meta), spec(google)},
+			refused:  []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment), spec(meta, google), spec(meta, webhook)},
 		},
 		{
 			kind: "Destination", path: "spec", message: "the kind of a Destination cannot be changed; make a new Destination",
-			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment)},
+			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment), spec(`webhook: null`, meta), spec(`webhook: null`, google)},
 		},
 	}
 }

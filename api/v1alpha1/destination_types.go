@@ -4,9 +4,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DestinationSpec describes a system that holds audiences. Exactly one of webhook, sql and segment is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment)].filter(x, x).size() == 1",message="exactly one of webhook, sql and segment is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment)",message="the kind of a Destination cannot be changed; make a new Destination"
+// DestinationSpec describes a system that holds audiences. Exactly one kind of system is set.
+// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience and googleCustomerMatch is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch)",message="the kind of a Destination cannot be changed; make a new Destination"
 type DestinationSpec struct {
 	// platformRef names the Platform whose audiences may come here.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Destination"
@@ -21,6 +21,12 @@ type DestinationSpec struct {
 	// segment is told of members by the calls that Segment's own audiences make.
 	// +optional
 	Segment *SegmentDestination `json:"segment,omitempty"`
+	// metaCustomAudience is a Custom Audience of Meta's: Facebook and Instagram.
+	// +optional
+	MetaCustomAudience *MetaCustomAudienceDestination `json:"metaCustomAudience,omitempty"`
+	// googleCustomerMatch is an audience of Google Ads or Display & Video 360.
+	// +optional
+	GoogleCustomerMatch *GoogleCustomerMatchDestination `json:"googleCustomerMatch,omitempty"`
 	// suspend stops every run to this destination.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -94,11 +100,95 @@ type SegmentDestination struct {
 	Calls []SegmentCall `json:"calls,omitempty"`
 }
 
+// MetaCustomAudienceDestination is a Custom Audience that was made from a customer file, with values hashed by Meta's
+// rules; docs/destinations/meta.md describes what is sent.
+type MetaCustomAudienceDestination struct {
+	// audienceID of the Custom Audience.
+	// +kubebuilder:validation:Pattern=`^[0-9]{5,24}$`
+	// +required
+	AudienceID string `json:"audienceID"`
+	// accessTokenSecretRef names the access token of a system user with the permission ads_management.
+	// +required
+	AccessTokenSecretRef SecretKeyReference `json:"accessTokenSecretRef"`
+	// apiVersion of the Graph API.
+	// +kubebuilder:validation:Pattern=`^v[0-9]{1,3}\.[0-9]{1,2}$`
+	// +kubebuilder:default="v25.0"
+	// +optional
+	APIVersion string `json:"apiVersion,omitempty"`
+	// url of the Graph API.
+	// +kubebuilder:validation:Pattern=`^https?://[^/]+.*$`
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:default="https://graph.facebook.com"
+	// +optional
+	URL string `json:"url,omitempty"`
+}
+
+// GoogleAccountType is a product of Google's that has accounts.
+// +kubebuilder:validation:Enum=GoogleAds;DisplayVideoPartner;DisplayVideoAdvertiser
+type GoogleAccountType string
+
+// GoogleAccount is an account of one of Google's products.
+type GoogleAccount struct {
+	// type of the account.
+	// +kubebuilder:default=GoogleAds
+	// +optional
+	Type GoogleAccountType `json:"type,omitempty"`
+	// id of the account, digits alone.
+	// +kubebuilder:validation:Pattern=`^[0-9]{1,20}$`
+	// +required
+	ID string `json:"id"`
+}
+
+// GoogleConsentStatus says whether the members gave a consent.
+// +kubebuilder:validation:Enum=Granted;Denied
+type GoogleConsentStatus string
+
+// GoogleConsent is what the members of an audience consented to; Google asks for both in the European Economic Area.
+type GoogleConsent struct {
+	// adUserData : consent to send user data to Google for advertising.
+	// +required
+	AdUserData GoogleConsentStatus `json:"adUserData"`
+	// adPersonalization : consent to personalised advertising.
+	// +required
+	AdPersonalization GoogleConsentStatus `json:"adPersonalization"`
+}
+
+// GoogleCustomerMatchDestination is an audience for Customer Match, through the Data Manager API, with values hashed by
+// Google's rules; docs/destinations/google.md describes what is sent.
+type GoogleCustomerMatchDestination struct {
+	// account that the audience belongs to.
+	// +required
+	Account GoogleAccount `json:"account"`
+	// loginAccount is the manager account through which the account is reached. Absent: it is reached directly.
+	// +optional
+	LoginAccount *GoogleAccount `json:"loginAccount,omitempty"`
+	// audienceID is the id of the user list.
+	// +kubebuilder:validation:Pattern=`^[0-9]{1,20}$`
+	// +required
+	AudienceID string `json:"audienceID"`
+	// credentialsSecretRef names the JSON key of a service account that may use the account.
+	// +required
+	CredentialsSecretRef SecretKeyReference `json:"credentialsSecretRef"`
+	// consent that the members gave. Nothing is assumed: who did not consent is kept out by the Audience.
+	// +required
+	Consent GoogleConsent `json:"consent"`
+	// termsOfService says that you accepted the Customer Match terms of service.
+	// +kubebuilder:validation:Enum=Accepted
+	// +required
+	TermsOfService string `json:"termsOfService"`
+	// url of the Data Manager API.
+	// +kubebuilder:validation:Pattern=`^https?://[^/]+.*$`
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:default="https://datamanager.googleapis.com"
+	// +optional
+	URL string `json:"url,omitempty"`
+}
+
 // DestinationStatus tells how a Destination is doing.
 type DestinationStatus struct {
 	CommonStatus `json:",inline"`
 	// type is the kind of the destination, such as webhook or sql.
-	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:MaxLength=32
 	// +optional
 	Type string `json:"type,omitempty"`
 	// audiences that are synced to this destination.
@@ -145,6 +235,10 @@ func (d *Destination) Type() string {
 		return "webhook"
 	case d.Spec.Segment != nil:
 		return "segment"
+	case d.Spec.MetaCustomAudience != nil:
+		return "metaCustomAudience"
+	case d.Spec.GoogleCustomerMatch != nil:
+		return "googleCustomerMatch"
 	}
 	return "sql"
 }

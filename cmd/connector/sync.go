@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 
-	"kohort.dev/kohort/internal/destination"
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/sync"
 	"kohort.dev/kohort/internal/warehouse"
@@ -44,7 +42,7 @@ rejected, 1 when trying again may help, and 2 when somebody has to change someth
 	f.StringVar(&flags.warehouseURL, "warehouse-url", "", "address of the warehouse, such as http://shop-warehouse.shop.svc:8123")
 	f.StringVar(&flags.warehouseCred, "warehouse-credentials-dir", "", "directory with the files username and password")
 	f.StringVar(&flags.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
-	f.StringVar(&flags.tokenFile, "token-file", "", "file with the token of a webhook destination, empty: none is sent; or with the write key of a segment destination")
+	f.StringVar(&flags.tokenFile, "token-file", "", "file with the one credential of a destination over HTTP: token, write key, access token or key of a service account")
 	f.StringArrayVar(&flags.keyFiles, "signing-key-file", nil, "file with a key that requests to a webhook are signed with; once or twice")
 	f.StringVar(&flags.termination, "termination-log", run.TerminationPath, "file that the report is written to")
 	if err := command.MarkFlagRequired("warehouse-url"); err != nil {
@@ -76,37 +74,4 @@ func deliver(ctx context.Context, flags syncFlags) (report run.Report, err error
 	config := sync.DefaultConfig()
 	config.Warehouse, config.Order, config.Destination, config.Host, config.Log = conn, order, target, host, slog.Default()
 	return sync.Run(ctx, config)
-}
-
-// newDestination makes the destination that an order names.
-func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destination, error) {
-	named := 0
-	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil} {
-		if is {
-			named++
-		}
-	}
-	switch {
-	case named != 1:
-		return nil, &run.Failure{
-			Reason: destination.ReasonInvalidSpec, Fatal: true,
-			Err: errors.New("the order must name exactly one of webhook, table and segment"),
-		}
-	case order.Webhook != nil:
-		return destination.NewWebhook(destination.WebhookConfig{
-			URL: order.Webhook.URL, TokenFile: flags.tokenFile, KeyFiles: flags.keyFiles,
-			Audience: order.Audience, Sync: order.Sync, Run: fmt.Sprint(order.Slot.Unix()),
-		})
-	case order.Segment != nil:
-		return destination.NewSegment(destination.SegmentConfig{
-			URL: order.Segment.URL, Calls: order.Segment.Calls, KeyFile: flags.tokenFile,
-			Audience: order.Audience, Sync: order.Sync, Platform: order.Platform,
-		})
-	}
-	if order.Table.Driver != "postgres" {
-		return nil, run.Refuse(destination.ReasonInvalidSpec, "spec.sql.driver %q of the Destination is not known; use postgres", order.Table.Driver)
-	}
-	return destination.NewPostgres(destination.PostgresConfig{
-		DSNFile: flags.dsnFile, Table: order.Table.Name, Audience: order.Audience,
-	})
 }

@@ -29,6 +29,10 @@ func Credentials(d *v1alpha1.Destination) []Credential {
 		return webhookCredentials(d.Spec.Webhook)
 	case d.Spec.Segment != nil:
 		return []Credential{token(d.Spec.Segment.WriteKeySecretRef, "spec.segment.writeKeySecretRef")}
+	case d.Spec.MetaCustomAudience != nil:
+		return []Credential{token(d.Spec.MetaCustomAudience.AccessTokenSecretRef, "spec.metaCustomAudience.accessTokenSecretRef")}
+	case d.Spec.GoogleCustomerMatch != nil:
+		return []Credential{token(d.Spec.GoogleCustomerMatch.CredentialsSecretRef, "spec.googleCustomerMatch.credentialsSecretRef")}
 	}
 	return nil
 }

@@ -43,18 +43,7 @@ func Order(s *v1alpha1.Sync, d *v1alpha1.Destination) run.SyncOrder {
 		Platform: s.Spec.PlatformRef.Name, Sync: s.Name, Audience: s.Spec.AudienceRef.Name, Destination: s.Spec.DestinationRef.Name,
 		Mode: string(s.Spec.Mode), Identifiers: s.Spec.Identifiers, Traits: s.Spec.Traits,
 	}
-	if w := d.Spec.Webhook; w != nil {
-		order.Webhook = &run.Webhook{URL: w.URL}
-	}
-	if t := d.Spec.SQL; t != nil {
-		order.Table = &run.Table{Driver: t.Driver, Name: t.Table}
-	}
-	if sg := d.Spec.Segment; sg != nil {
-		order.Segment = &run.Segment{URL: sg.URL}
-		for _, call := range sg.Calls {
-			order.Segment.Calls = append(order.Segment.Calls, string(call))
-		}
-	}
+	setTarget(&order, d.Spec)
 	return order
 }
 

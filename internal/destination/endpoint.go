@@ -73,9 +73,14 @@ func (e *endpoint) Close() error {
 	return nil
 }
 
-// post sends JSON and reads the answer, at most maxAnswer+1 bytes of it. It fails when there was no whole answer.
+// post sends JSON; see send.
 func (e *endpoint) post(ctx context.Context, to string, header http.Header, body []byte) (*http.Response, []byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	return e.send(ctx, http.MethodPost, to, header, body)
+}
+
+// send sends JSON and reads the answer, at most maxAnswer+1 bytes of it. It fails when there was no whole answer.
+func (e *endpoint) send(ctx context.Context, method, to string, header http.Header, body []byte) (*http.Response, []byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, to, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a request to %s: %w", e.host, withoutURL(err))
 	}

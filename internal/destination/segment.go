@@ -135,7 +135,7 @@ func (s *Segment) Deliver(ctx context.Context, batch Batch) ([]Result, error) {
 		encoded = append(encoded, texts...)
 	}
 	for _, body := range segmentBodies(encoded) {
-		if err := s.send(ctx, body); err != nil {
+		if err := s.call(ctx, body); err != nil {
 			return nil, err
 		}
 	}
@@ -224,8 +224,8 @@ func segmentBodies(calls [][]byte) [][]byte {
 	return bodies
 }
 
-// send makes one request.
-func (s *Segment) send(ctx context.Context, body []byte) error {
+// call makes one request.
+func (s *Segment) call(ctx context.Context, body []byte) error {
 	key, err := readSecret(s.config.KeyFile, segmentKey)
 	if err != nil {
 		return err

@@ -73,6 +73,8 @@ type SyncOrder struct {
 	Webhook     *Webhook          `json:"webhook,omitempty"`
 	Table       *Table            `json:"table,omitempty"`
 	Segment     *Segment          `json:"segment,omitempty"`
+	Meta        *Meta             `json:"meta,omitempty"`
+	Google      *Google           `json:"google,omitempty"`
 }
 
 // Webhook names the endpoint of a webhook destination. Its token is in the file that the flag --token-file names.
@@ -90,6 +92,28 @@ type Table struct {
 type Segment struct {
 	URL   string   `json:"url"`
 	Calls []string `json:"calls"` // Identify, Track
+}
+
+// Meta names a Custom Audience of Meta's. The access token is in the file that the flag --token-file names.
+type Meta struct {
+	URL      string `json:"url"` // of the Graph API, with its version
+	Audience string `json:"audience"`
+}
+
+// Google names an audience for Customer Match. The key of the service account is in the file that --token-file names.
+type Google struct {
+	URL               string         `json:"url"`
+	Account           GoogleAccount  `json:"account"`
+	Login             *GoogleAccount `json:"login,omitempty"`
+	Audience          string         `json:"audience"`
+	AdUserData        bool           `json:"adUserData"`        // the members consented
+	AdPersonalization bool           `json:"adPersonalization"` // the members consented
+}
+
+// GoogleAccount is an account of one of Google's products.
+type GoogleAccount struct {
+	Type string `json:"type"` // GoogleAds, DisplayVideoPartner, DisplayVideoAdvertiser
+	ID   string `json:"id"`
 }
 
 // Report is what a run says when it ends. Fields that do not belong to the kind of run stay zero.

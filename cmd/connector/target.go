@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"kohort.dev/kohort/internal/destination"
+	"kohort.dev/kohort/internal/run"
+)
+
+// newDestination makes the destination that an order names.
+func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destination, error) {
+	named := 0
+	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil} {
+		if is {
+			named++
+		}
+	}
+	fields := slices.Sorted(maps.Keys(order.Traits))
+	switch {
+	case named != 1:
+		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta and google")
+	case order.Webhook != nil:
+		return destination.NewWebhook(destination.WebhookConfig{
+			URL: order.Webhook.URL, TokenFile: flags.tokenFile, KeyFiles: flags.keyFiles,
+			Audience: order.Audience, Sync: order.Sync, Run: fmt.Sprint(order.Slot.Unix()),
+		})
+	case order.Segment != nil:
+		return destination.NewSegment(destination.SegmentConfig{
+			URL: order.Segment.URL, Calls: order.Segment.Calls, KeyFile: flags.tokenFile,
+			Audience: order.Audience, Sync: order.Sync, Platform: order.Platform,
+		})
+	case order.Meta != nil:
+		return destination.NewMeta(destination.MetaConfig{
+			URL: order.Meta.URL, Audience: order.Meta.Audience, TokenFile: flags.tokenFile, Fields: fields,
+		})
+	case order.Google != nil:
+		return destination.NewGoogle(destination.GoogleConfig{Google: *order.Google, KeyFile: flags.tokenFile, Fields: fields})
+	}
+	if order.Table.Driver != "postgres" {
+		return nil, run.Refuse(destination.ReasonInvalidSpec, "spec.sql.driver %q of the Destination is not known; use postgres", order.Table.Driver)
+	}
+	return destination.NewPostgres(destination.PostgresConfig{
+		DSNFile: flags.dsnFile, Table: order.Table.Name, Audience: order.Audience,
+	})
+}

@@ -1,0 +1,40 @@
+package sync
+
+import (
+	"strings"
+
+	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/internal/run"
+)
+
+// setTarget puts into an order where the members go.
+func setTarget(order *run.SyncOrder, d v1alpha1.DestinationSpec) {
+	switch {
+	case d.Webhook != nil:
+		order.Webhook = &run.Webhook{URL: d.Webhook.URL}
+	case d.SQL != nil:
+		order.Table = &run.Table{Driver: d.SQL.Driver, Name: d.SQL.Table}
+	case d.Segment != nil:
+		order.Segment = &run.Segment{URL: d.Segment.URL}
+		for _, call := range d.Segment.Calls {
+			order.Segment.Calls = append(order.Segment.Calls, string(call))
+		}
+	case d.MetaCustomAudience != nil:
+		m := d.MetaCustomAudience
+		order.Meta = &run.Meta{URL: strings.TrimRight(m.URL, "/") + "/" + m.APIVersion, Audience: m.AudienceID}
+	case d.GoogleCustomerMatch != nil:
+		g := d.GoogleCustomerMatch
+		order.Google = &run.Google{
+			URL: g.URL, Account: googleAccount(g.Account), Audience: g.AudienceID,
+			AdUserData: g.Consent.AdUserData == "Granted", AdPersonalization: g.Consent.AdPersonalization == "Granted",
+		}
+		if g.LoginAccount != nil {
+			login := googleAccount(*g.LoginAccount)
+			order.Google.Login = &login
+		}
+	}
+}
+
+func googleAccount(a v1alpha1.GoogleAccount) run.GoogleAccount {
+	return run.GoogleAccount{Type: string(a.Type), ID: a.ID}
+}
