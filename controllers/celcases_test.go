@@ -85,9 +85,12 @@ func platformRules() []celCase {
 
 func sourceRules() []celCase {
 	const (
-		files   = `files: {url: "https://h.test/a.csv", format: CSV}`
-		sql     = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, query: select 1}`
-		mapping = `mapping: "root = this"`
+		files     = `files: {url: "https://h.test/a.csv", format: CSV}`
+		sql       = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, query: select 1}`
+		mapping   = `mapping: "root = this"`
+		kafka     = `kafka: {brokers: ["k:9092"], topics: [t]}`
+		nats      = `nats: {urls: ["nats://n:4222"], stream: S}`
+		connector = `connector: {input: {mqtt: {}}}`
 	)
 	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
 	auto := func(text string) string { return spec(`http: {autoscaling: {` + text + `}}`) }
@@ -102,26 +105,36 @@ func sourceRules() []celCase {
 			goodNames: []string{"web", "web-2"}, badNames: []string{"2web", "web.eu"},
 		},
 		{
-			kind: "Source", path: "spec", message: "exactly one of http, files and sql is needed",
-			accepted: []string{spec(`http: {}`), spec(files, mapping), spec(sql, mapping)},
-			refused:  []string{spec(mapping), spec(`http: {}`, files, mapping), spec(files, sql, mapping)},
+			kind: "Source", path: "spec", message: "exactly one of http, files, sql, kafka, nats and connector is needed",
+			accepted: []string{spec(`http: {}`), spec(files, mapping), spec(sql, mapping), spec(kafka, mapping), spec(nats, mapping), spec(connector, mapping)},
+			refused:  []string{spec(mapping), spec(`http: {}`, files, mapping), spec(files, sql, mapping), spec(kafka, nats, mapping), spec(connector, sql, mapping)},
 		},
 		{
 			kind: "Source", path: "spec", message: "the kind of a Source cannot be changed; make a new Source",
 			before: spec(files, mapping), accepted: []string{spec(`files: {url: "https://h.test/b.csv", format: JSONL}`, mapping)},
-			refused: []string{spec(`files: null`, sql, mapping), spec(`files: null, mapping: null, http: {}`)},
+			refused: []string{spec(`files: null`, sql, mapping), spec(`files: null, mapping: null, http: {}`), spec(`files: null`, kafka, mapping), spec(`files: null`, nats, mapping), spec(`files: null`, connector, mapping)},
 		},
 		{
-			kind: "Source", path: "spec", message: "mapping is required with files and sql, and not used with http",
-			accepted: []string{spec(`http: {}`), spec(files, mapping)}, refused: []string{spec(`http: {}`, mapping), spec(files), spec(sql)},
+			kind: "Source", path: "spec", message: "mapping is required with every kind but http, and not used with http",
+			accepted: []string{spec(`http: {}`), spec(files, mapping)}, refused: []string{spec(`http: {}`, mapping), spec(files), spec(sql), spec(kafka)},
 		},
 		{
-			kind: "Source", path: "spec", message: "schedule is for files and sql; an http Source takes events at any time",
-			accepted: []string{spec(files, mapping, `schedule: 1h`)}, refused: []string{spec(`http: {}`, `schedule: 1h`)},
+			kind: "Source", path: "spec", message: "schedule is for files and sql; every other Source takes events at any time",
+			accepted: []string{spec(files, mapping, `schedule: 1h`)}, refused: []string{spec(`http: {}`, `schedule: 1h`), spec(nats, mapping, `schedule: 1h`)},
 		},
 		{
 			kind: "Source", path: "spec", message: "timeZone needs a schedule",
 			accepted: []string{spec(files, mapping, `schedule: "0 6 * * *", timeZone: Europe/Berlin`)}, refused: []string{spec(files, mapping, `timeZone: Europe/Berlin`)},
+		},
+		{
+			kind: "Source", path: "spec.nats", message: "username and passwordSecretRef need each other",
+			accepted: []string{spec(nats, mapping), spec(`nats: {urls: ["tls://n:4222"], stream: S, username: u, passwordSecretRef: {name: s, key: k}}`, mapping)},
+			refused:  []string{spec(`nats: {urls: ["nats://n:4222"], stream: S, username: u}`, mapping), spec(`nats: {urls: ["nats://n:4222"], stream: S, passwordSecretRef: {name: s, key: k}}`, mapping)},
+		},
+		{
+			kind: "Source", path: "spec.nats", message: "either username or credentialsSecretRef, not both",
+			accepted: []string{spec(`nats: {urls: ["nats://n:4222"], stream: S, credentialsSecretRef: {name: s, key: k}}`, mapping)},
+			refused:  []string{spec(`nats: {urls: ["nats://n:4222"], stream: S, username: u, passwordSecretRef: {name: s, key: k}, credentialsSecretRef: {name: s, key: k}}`, mapping)},
 		},
 		fixed("Source", "spec.platformRef", "platformRef cannot be changed; make a new Source", `{platformRef: {name: other}, http: {}}`),
 		{

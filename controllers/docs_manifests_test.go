@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +14,21 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// People copy the manifests of the pages on destinations: the API server must take each as it stands.
-func TestManifestsOfDestinationPages(t *testing.T) {
+// People copy the manifests of the pages on single kinds: the API server must take each as it stands.
+func TestManifestsOfPagesOnKinds(t *testing.T) {
 	s := newScene(t)
 	pages, err := filepath.Glob(filepath.Join("..", "docs", "destinations", "*.md"))
 	if err != nil || len(pages) < 2 {
 		t.Fatalf("%d pages (%v)", len(pages), err)
 	}
-	for _, page := range pages {
+	sources, err := filepath.Glob(filepath.Join("..", "docs", "sources", "*.md"))
+	if err != nil || len(sources) < 6 {
+		t.Fatalf("%d pages (%v)", len(sources), err)
+	}
+	for _, page := range slices.Concat(pages, sources) {
+		if filepath.Base(page) == "mapping.md" { // which has none
+			continue
+		}
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			g := gomega.NewWithT(t)
 			kinds := map[string]int{}
@@ -29,7 +37,7 @@ func TestManifestsOfDestinationPages(t *testing.T) {
 				obj.SetNamespace(s.namespace)
 				g.Expect(k8s.Create(s.ctx, obj, client.DryRunAll, client.FieldValidation("Strict"))).To(gomega.Succeed(), obj.GetKind())
 			}
-			g.Expect(kinds["Destination"]).To(gomega.BeNumerically(">", 0), "the page shows no Destination")
+			g.Expect(kinds["Destination"]+kinds["Source"]).To(gomega.BeNumerically(">", 0), "the page shows neither a Destination nor a Source")
 		})
 	}
 }

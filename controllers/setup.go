@@ -173,8 +173,8 @@ func value[T client.Object](of func(T) []string) client.IndexerFunc {
 // sourceSecrets are the Secrets whose coming and going matters to a Source, the made one among them.
 func sourceSecrets(s *v1alpha1.Source) []string {
 	var names []string
-	if ref, _ := source.Secret(s); ref != nil {
-		names = append(names, ref.Name)
+	for _, c := range source.Credentials(s) {
+		names = append(names, c.Ref.Name)
 	}
 	if key := source.WriteKey(s); key != nil {
 		names = append(names, key.Name)

@@ -30,7 +30,7 @@ import (
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;delete
 
-// sourceReconciler runs the collector of each http Source and the runs of each files or sql Source.
+// sourceReconciler runs the collector or listener of each Source that has one, and the runs of each files or sql Source.
 type sourceReconciler struct{ *base }
 
 // Reconcile makes one pass over a Source.
@@ -45,8 +45,8 @@ func (r *sourceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		if err != nil {
 			return outcome.Retry(err)
 		}
-		if s.Spec.HTTP != nil {
-			return r.collect(ctx, s, facts)
+		if _, _, serves := source.Serves(s); serves {
+			return r.serve(ctx, s, facts)
 		}
 		return r.pull(ctx, s, facts)
 	})
@@ -58,24 +58,32 @@ func (r *sourceReconciler) facts(ctx context.Context, s *v1alpha1.Source) (sourc
 	if facts.Platform, err = r.platform(ctx, s.Namespace, s.Spec.PlatformRef.Name); err != nil {
 		return facts, err
 	}
-	ref, field := source.Secret(s)
-	if facts.Secret, err = r.secret(ctx, s.Namespace, ref, field); err != nil || s.Spec.HTTP == nil {
-		return facts, err
+	for _, c := range source.Credentials(s) {
+		if facts.Secret, err = r.secret(ctx, s.Namespace, &c.Ref, c.Field); err != nil {
+			return facts, err
+		}
+		if facts.Secret.Missing() != "" {
+			break
+		}
 	}
-	collector := &appsv1.Deployment{}
-	found, err := r.find(ctx, s.Namespace, naming.Collector(s.Name), collector)
+	name, component, serves := source.Serves(s)
+	if !serves {
+		return facts, nil
+	}
+	server := &appsv1.Deployment{}
+	found, err := r.find(ctx, s.Namespace, name, server)
 	if err != nil {
 		return facts, err
 	}
 	if found {
-		facts.Collector = collector
+		facts.Server = server
 	}
-	facts.Pods, err = r.pods(ctx, s.Namespace, ownerKey(kindSource, naming.ComponentCollector, s.Name))
+	facts.Pods, err = r.pods(ctx, s.Namespace, ownerKey(kindSource, component, s.Name))
 	return facts, err
 }
 
-// collect keeps a collector running. One that is suspended is stopped, whatever else is missing.
-func (r *sourceReconciler) collect(ctx context.Context, s *v1alpha1.Source, facts source.Facts) outcome.Outcome {
+// serve keeps a collector or a listener running. One that is suspended is stopped, whatever else is missing.
+func (r *sourceReconciler) serve(ctx context.Context, s *v1alpha1.Source, facts source.Facts) outcome.Outcome {
 	available := source.Available(s, facts)
 	status.Set(s, r.now(), available)
 	if missing := source.Missing(facts); missing != nil && !s.Spec.Suspend {
@@ -85,8 +93,12 @@ func (r *sourceReconciler) collect(ctx context.Context, s *v1alpha1.Source, fact
 	if key := source.WriteKey(s); key != nil {
 		errs = append(errs, r.secrets.Ensure(ctx, s, *key))
 	}
-	errs = append(errs, r.applier.Ensure(ctx, s, source.Collector(s, r.images)...))
-	if !source.Autoscaled(s) {
+	children, err := source.Children(s, r.images)
+	if err != nil {
+		return outcome.Retry(err)
+	}
+	errs = append(errs, r.applier.Ensure(ctx, s, children...))
+	if s.Spec.HTTP != nil && !source.Autoscaled(s) {
 		errs = append(errs, r.applier.Remove(ctx, s, &autoscalingv2.HorizontalPodAutoscaler{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: naming.Collector(s.Name)}}))
 	}
@@ -94,7 +106,7 @@ func (r *sourceReconciler) collect(ctx context.Context, s *v1alpha1.Source, fact
 		return outcome.Of(err)
 	}
 	echo(s)
-	return source.Collects(s, facts, available)
+	return source.Served(s, facts, available)
 }
 
 // pull starts the runs that are due and tells how they went.
@@ -158,7 +170,7 @@ func (r *sourceReconciler) setup(mgr ctrl.Manager, o Options) error {
 		Owns(&batchv1.Job{}).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, builder.WithPredicates(specOf(func(h *autoscalingv2.HorizontalPodAutoscaler) any { return h.Spec }))).
 		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(specOf(func(p *policyv1.PodDisruptionBudget) any { return p.Spec }))).
-		Watches(&corev1.Pod{}, byLabel(v1alpha1.SourceLabel, naming.ComponentCollector, naming.ComponentPuller)).
+		Watches(&corev1.Pod{}, byLabel(v1alpha1.SourceLabel, naming.ComponentCollector, naming.ComponentListener, naming.ComponentPuller)).
 		Watches(&v1alpha1.Platform{}, byIndex(c, &v1alpha1.SourceList{}, indexPlatform), builder.WithPredicates(platformServes())).
 		WatchesMetadata(secretMetadata(), byIndex(c, &v1alpha1.SourceList{}, indexSecret)).
 		WithOptions(o.controller()).

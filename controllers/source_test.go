@@ -218,3 +218,38 @@ func TestRestartLeavesARunAlone(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// A queue has a listener, which waits for every Secret that it needs and stops when it is told to.
+func TestSourceThatListens(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(`
+apiVersion: kohort.dev/v1alpha1
+kind: Source
+metadata: {name: orders}
+spec:
+  platformRef: {name: shop}
+  mapping: root = this
+  kafka:
+    brokers: ["kafka:9093"]
+    topics: [orders]
+    tls: {caSecretRef: {name: kafka, key: ca}}
+    sasl: {mechanism: ScramSHA512, username: kohort, passwordSecretRef: {name: kafka, key: password}}
+`)
+	orders, listener := &v1alpha1.Source{}, &appsv1.Deployment{}
+	s.ready(orders, "orders", metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+	s.Expect(meta.FindStatusCondition(orders.Status.Conditions, v1alpha1.ConditionReady).Message).To(gomega.ContainSubstring("spec.kafka.sasl.passwordSecretRef"))
+	secret := s.secret("kafka", map[string]string{"password": "x"})
+	s.Eventually(func() string {
+		s.get("orders", orders)
+		return meta.FindStatusCondition(orders.Status.Conditions, v1alpha1.ConditionReady).Message
+	}).Should(gomega.ContainSubstring("spec.kafka.tls.caSecretRef"))
+	s.change("kafka", secret, func() { secret.StringData = map[string]string{"ca": "pem"} })
+	s.available("orders-listener")
+	s.ready(orders, "orders", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Expect(meta.IsStatusConditionTrue(orders.Status.Conditions, v1alpha1.ConditionListenerAvailable)).To(gomega.BeTrue())
+	s.Expect(orders.Status.Type).To(gomega.Equal("kafka"))
+	s.change("orders", orders, func() { orders.Spec.Suspend = true })
+	s.Eventually(func() int32 { s.get("orders-listener", listener); return *listener.Spec.Replicas }).Should(gomega.BeEquivalentTo(0))
+	s.ready(orders, "orders", metav1.ConditionTrue, v1alpha1.ReasonSuspended)
+}

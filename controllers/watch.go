@@ -153,7 +153,7 @@ func ownersOf(o client.Object) []string {
 	switch component {
 	case naming.ComponentStore, naming.ComponentEngine:
 		return []string{ownerKey(kindPlatform, component, labels[v1alpha1.PlatformLabel])}
-	case naming.ComponentCollector, naming.ComponentPuller:
+	case naming.ComponentCollector, naming.ComponentListener, naming.ComponentPuller:
 		return []string{ownerKey(kindSource, component, labels[v1alpha1.SourceLabel])}
 	case naming.ComponentSync:
 		return []string{ownerKey(kindSync, component, labels[v1alpha1.SyncLabel])}

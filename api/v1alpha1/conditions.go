@@ -20,6 +20,8 @@ const (
 	ConditionEngineAvailable = "EngineAvailable"
 	// ConditionCollectorAvailable (http Source): at least one collector takes events.
 	ConditionCollectorAvailable = "CollectorAvailable"
+	// ConditionListenerAvailable (kafka, nats, connector Source): the listener is connected and reads.
+	ConditionListenerAvailable = "ListenerAvailable"
 	// ConditionLastRunSucceeded (files and sql Source, Sync): the newest finished run ended well.
 	ConditionLastRunSucceeded = "LastRunSucceeded"
 	// ConditionEvaluated (Audience): the membership is that of the current generation. Written by the engine.

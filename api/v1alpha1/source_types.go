@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -15,11 +16,11 @@ const (
 	PartyThird  Party = "Third"
 )
 
-// SourceSpec describes one touchpoint. Exactly one of http, files and sql says where events come from.
-// +kubebuilder:validation:XValidation:rule="[has(self.http), has(self.files), has(self.sql)].filter(x, x).size() == 1",message="exactly one of http, files and sql is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.http) == has(oldSelf.http) && has(self.files) == has(oldSelf.files) && has(self.sql) == has(oldSelf.sql)",message="the kind of a Source cannot be changed; make a new Source"
-// +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.mapping)",message="mapping is required with files and sql, and not used with http"
-// +kubebuilder:validation:XValidation:rule="!has(self.http) || !has(self.schedule)",message="schedule is for files and sql; an http Source takes events at any time"
+// SourceSpec describes one touchpoint. Exactly one of http, files, sql, kafka, nats and connector says where events come from.
+// +kubebuilder:validation:XValidation:rule="[has(self.http), has(self.files), has(self.sql), has(self.kafka), has(self.nats), has(self.connector)].filter(x, x).size() == 1",message="exactly one of http, files, sql, kafka, nats and connector is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.http) == has(oldSelf.http) && has(self.files) == has(oldSelf.files) && has(self.sql) == has(oldSelf.sql) && has(self.kafka) == has(oldSelf.kafka) && has(self.nats) == has(oldSelf.nats) && has(self.connector) == has(oldSelf.connector)",message="the kind of a Source cannot be changed; make a new Source"
+// +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.mapping)",message="mapping is required with every kind but http, and not used with http"
+// +kubebuilder:validation:XValidation:rule="!has(self.schedule) || has(self.files) || has(self.sql)",message="schedule is for files and sql; every other Source takes events at any time"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone needs a schedule"
 type SourceSpec struct {
 	// platformRef names the Platform that receives the events.
@@ -38,6 +39,15 @@ type SourceSpec struct {
 	// sql reads the rows of a query.
 	// +optional
 	SQL *SQLSource `json:"sql,omitempty"`
+	// kafka reads topics.
+	// +optional
+	Kafka *KafkaSource `json:"kafka,omitempty"`
+	// nats reads a stream of JetStream.
+	// +optional
+	NATS *NATSSource `json:"nats,omitempty"`
+	// connector reads any other queue, by an input of Bento's.
+	// +optional
+	Connector *ConnectorSource `json:"connector,omitempty"`
 	// mapping (Bloblang) makes events of a record: root is one event or a list of events as Segment's tracking API
 	// writes them; deleted() leaves the record out.
 	// +kubebuilder:validation:MinLength=1
@@ -51,7 +61,7 @@ type SourceSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	TimeZone string `json:"timeZone,omitempty"`
-	// suspend stops the collector or the schedule.
+	// suspend stops the collector, the listener or the schedule.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
@@ -203,10 +213,146 @@ type SQLSource struct {
 	CursorColumn string `json:"cursorColumn,omitempty"`
 }
 
+// StartFrom says where a consumer that is new begins.
+// +kubebuilder:validation:Enum=Earliest;Latest
+type StartFrom string
+
+// Where a consumer that is new begins.
+const (
+	StartEarliest StartFrom = "Earliest"
+	StartLatest   StartFrom = "Latest"
+)
+
+// KafkaSource reads topics of Kafka, or of what speaks its protocol.
+type KafkaSource struct {
+	// brokers to ask first, host:port.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=262
+	// +kubebuilder:validation:items:Pattern=`^[^:/]+:[0-9]{1,5}$`
+	// +required
+	Brokers []string `json:"brokers"`
+	// topics to read.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=249
+	// +kubebuilder:validation:items:Pattern=`^[a-zA-Z0-9._-]+$`
+	// +required
+	Topics []string `json:"topics"`
+	// consumerGroup that keeps how far the topics were read. Default kohort-<namespace>-<source>.
+	// +kubebuilder:validation:MaxLength=249
+	// +optional
+	ConsumerGroup string `json:"consumerGroup,omitempty"`
+	// startFrom says where a new consumer group begins. Default Earliest.
+	// +optional
+	StartFrom StartFrom `json:"startFrom,omitempty"`
+	// tls encrypts connections. Default: they are not.
+	// +optional
+	TLS *KafkaTLS `json:"tls,omitempty"`
+	// sasl logs in. Default: nobody does.
+	// +optional
+	SASL *KafkaSASL `json:"sasl,omitempty"`
+}
+
+// KafkaTLS encrypts connections.
+type KafkaTLS struct {
+	// caSecretRef names certificates (PEM) of those who may sign the brokers'. Default: the public authorities.
+	// +optional
+	CASecretRef *SecretKeyReference `json:"caSecretRef,omitempty"`
+}
+
+// KafkaSASL logs in.
+type KafkaSASL struct {
+	// mechanism of the login.
+	// +kubebuilder:validation:Enum=Plain;ScramSHA256;ScramSHA512
+	// +required
+	Mechanism string `json:"mechanism"`
+	// username of the login.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +required
+	Username string `json:"username"`
+	// passwordSecretRef names its password.
+	// +required
+	PasswordSecretRef SecretKeyReference `json:"passwordSecretRef"`
+}
+
+// NATSSource reads a stream of JetStream through a durable consumer.
+// +kubebuilder:validation:XValidation:rule="has(self.username) == has(self.passwordSecretRef)",message="username and passwordSecretRef need each other"
+// +kubebuilder:validation:XValidation:rule="!(has(self.username) && has(self.credentialsSecretRef))",message="either username or credentialsSecretRef, not both"
+type NATSSource struct {
+	// urls of servers, nats://host:port or tls://host:port, without a user.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:items:Pattern=`^(nats|tls|ws|wss)://[^@/]+$`
+	// +required
+	URLs []string `json:"urls"`
+	// stream to read.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[^\s.*>/]+$`
+	// +required
+	Stream string `json:"stream"`
+	// subject of the stream's to read, such as orders.eu.>. Default: all.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^[^\s]+$`
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// durable is the name of the consumer that keeps how far the stream was read. Default kohort-<namespace>-<source>.
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[^\s.*>/]+$`
+	// +optional
+	Durable string `json:"durable,omitempty"`
+	// startFrom says where a new consumer begins. Default Earliest.
+	// +optional
+	StartFrom StartFrom `json:"startFrom,omitempty"`
+	// username of the login.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Username string `json:"username,omitempty"`
+	// passwordSecretRef names its password.
+	// +optional
+	PasswordSecretRef *SecretKeyReference `json:"passwordSecretRef,omitempty"`
+	// credentialsSecretRef names a credentials file as nsc writes it, instead of a user.
+	// +optional
+	CredentialsSecretRef *SecretKeyReference `json:"credentialsSecretRef,omitempty"`
+}
+
+// ConnectorSource reads what one of Bento's inputs reads.
+type ConnectorSource struct {
+	// input as Bento's documentation describes it, such as {mqtt: {urls: [...], topics: [...]}}. Which there are says
+	// docs/sources/connector.md. In its texts ${NAME} stands for the secret of that name.
+	// +required
+	Input apiextensionsv1.JSON `json:"input"`
+	// secretRefs give secrets to the input by name.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	SecretRefs []NamedSecret `json:"secretRefs,omitempty"`
+}
+
+// NamedSecret is a secret by a name.
+type NamedSecret struct {
+	// name that ${NAME} in the input uses.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Z0-9_]*$`
+	// +required
+	Name string `json:"name"`
+	// secretRef names the Secret's key.
+	// +required
+	SecretRef SecretKeyReference `json:"secretRef"`
+}
+
 // SourceStatus tells how a Source is doing.
 type SourceStatus struct {
 	CommonStatus `json:",inline"`
-	// type is http, files or sql.
+	// type is the kind of the Source, such as http or files.
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	Type string `json:"type,omitempty"`
@@ -294,16 +440,27 @@ func (s *Source) GetParty() Party {
 	return s.Spec.Party
 }
 
-// Type is http, files or sql.
+// Type is the name of the field of the spec that says where events come from.
 func (s *Source) Type() string {
 	switch {
 	case s.Spec.HTTP != nil:
 		return "http"
 	case s.Spec.Files != nil:
 		return "files"
+	case s.Spec.Kafka != nil:
+		return "kafka"
+	case s.Spec.NATS != nil:
+		return "nats"
+	case s.Spec.Connector != nil:
+		return "connector"
 	default:
 		return "sql"
 	}
+}
+
+// Listens says that a listener reads all the time, rather than a collector that is sent to or runs that read once.
+func (s *Source) Listens() bool {
+	return s.Spec.Kafka != nil || s.Spec.NATS != nil || s.Spec.Connector != nil
 }
 
 // WriteKey names the Secret and key that hold an http Source's write key.

@@ -1,4 +1,4 @@
-// Command connector moves customers' data over the edge of a Platform: in from files and databases (pull), and out to
+// Command connector moves customers' data over the edge of a Platform: in from files and databases (pull) and from queues (listen), and out to
 // destinations (sync). Each run is a Kubernetes Job: its order is in the environment variable KOHORT_ORDER, its
 // credentials are files, and its report is the container's termination message.
 package main
@@ -33,7 +33,7 @@ func execute() int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newPullCommand(), newSyncCommand())
+	root.AddCommand(newPullCommand(), newListenCommand(), newSyncCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		return exitCode(err)
 	}

@@ -20,7 +20,7 @@ import (
 func storePolicy(p *v1alpha1.Platform) *networkingv1ac.NetworkPolicyApplyConfiguration {
 	return policy(p, naming.Store(p.Name), naming.ComponentStore,
 		from(workload.WarehousePort, components(p, naming.ComponentEngine, naming.ComponentPuller, naming.ComponentSync)),
-		from(workload.StreamPort, components(p, naming.ComponentCollector, naming.ComponentPuller, naming.ComponentEngine)),
+		from(workload.StreamPort, components(p, naming.ComponentCollector, naming.ComponentListener, naming.ComponentPuller, naming.ComponentEngine)),
 		from(workload.StreamHealthPort, everywhere()),
 	)
 }

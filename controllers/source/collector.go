@@ -30,6 +30,14 @@ const (
 	defaultCPU     = 70 // % of the request
 )
 
+// Children are those of a Source with a collector or a listener, except a write key.
+func Children(s *v1alpha1.Source, images workload.Images) ([]runtime.ApplyConfiguration, error) {
+	if s.Listens() {
+		return Listener(s, images)
+	}
+	return Collector(s, images), nil
+}
+
 // Collector are the children of an http Source except its write key.
 func Collector(s *v1alpha1.Source, images workload.Images) []runtime.ApplyConfiguration {
 	out := []runtime.ApplyConfiguration{collectorPolicy(s), service(s), disruptionBudget(s), deployment(s, images)}

@@ -1,4 +1,4 @@
-// Package source knows what a Source consists of and how it is doing: a collector for http, runs for files and sql. It
+// Package source knows what a Source consists of and how it is doing: a collector for http, a listener for queues, runs for files and sql. It
 // is pure: facts in, objects and conditions out.
 package source
 
@@ -16,22 +16,21 @@ import (
 
 // Facts are what was found in the cluster.
 type Facts struct {
-	Platform  facts.Platform
-	Secret    *facts.Secret      // that the spec names; nil when it names none
-	Collector *appsv1.Deployment // nil before it is made
-	Pods      []corev1.Pod       // of the collector
+	Platform facts.Platform
+	Secret   *facts.Secret      // that the spec names: the first that is missing, if one is; nil when it names none
+	Server   *appsv1.Deployment // the collector or listener; nil before it is made
+	Pods     []corev1.Pod       // of it
 }
 
-// Secret names the Secret that a Source needs and that somebody else makes; nil when it needs none.
-func Secret(s *v1alpha1.Source) (ref *v1alpha1.SecretKeyReference, field string) {
+// Serves says that a Deployment runs for a Source all the time, and gives its name and component.
+func Serves(s *v1alpha1.Source) (name, component string, ok bool) {
 	switch {
-	case s.Spec.HTTP != nil && s.Spec.HTTP.WriteKeySecretRef != nil:
-		return s.Spec.HTTP.WriteKeySecretRef, "spec.http.writeKeySecretRef"
-	case s.Spec.SQL != nil:
-		return &s.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef"
-	default:
-		return nil, ""
+	case s.Spec.HTTP != nil:
+		return naming.Collector(s.Name), naming.ComponentCollector, true
+	case s.Listens():
+		return naming.Listener(s.Name), naming.ComponentListener, true
 	}
+	return "", "", false
 }
 
 // Schedule reads spec.schedule; nil without one.

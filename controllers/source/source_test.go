@@ -4,8 +4,10 @@ import (
 	"testing"
 	"time"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/controllers/internal/golden"
@@ -55,9 +57,29 @@ func TestGolden(t *testing.T) {
 		{"http-suspended", Collector(suspended, images)[3:]},
 		{"sql", pulls(t, crm())},
 		{"files", pulls(t, files())},
+		{"kafka", listens(t, queue(v1alpha1.SourceSpec{Kafka: &v1alpha1.KafkaSource{Brokers: []string{"k:9093"}, Topics: []string{"orders"}, StartFrom: v1alpha1.StartLatest,
+			TLS: &v1alpha1.KafkaTLS{CASecretRef: &own}, SASL: &v1alpha1.KafkaSASL{Mechanism: "ScramSHA512", Username: "u", PasswordSecretRef: own}}}))},
+		{"nats", listens(t, queue(v1alpha1.SourceSpec{Suspend: true, NATS: &v1alpha1.NATSSource{URLs: []string{"nats://n:4222"}, Stream: "S", Durable: "mine", CredentialsSecretRef: &own}}))},
+		{"connector", listens(t, queue(v1alpha1.SourceSpec{Connector: &v1alpha1.ConnectorSource{Input: apiextensionsv1.JSON{Raw: []byte(`{"mqtt":{"password":"${P}"}}`)},
+			SecretRefs: []v1alpha1.NamedSecret{{Name: "P", SecretRef: own}}}}))},
 	} {
 		t.Run(c.name, func(t *testing.T) { golden.Compare(t, c.name, c.objects...) })
 	}
+}
+
+func queue(spec v1alpha1.SourceSpec) *v1alpha1.Source {
+	spec.Mapping = "root = this"
+	return named("queue", spec)
+}
+
+func listens(t *testing.T, s *v1alpha1.Source) []runtime.ApplyConfiguration {
+	t.Helper()
+	children, err := Children(s, images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	podsecurity.Check(t, children[0].(*appsv1ac.DeploymentApplyConfiguration).Spec.Template, false)
+	return children
 }
 
 func pulls(t *testing.T, s *v1alpha1.Source) []runtime.ApplyConfiguration {

@@ -27,32 +27,36 @@ func Missing(f Facts) *outcome.Outcome {
 	return &o
 }
 
-// Available is the condition of an http Source's collector.
+// Available is the condition of a Source's collector or listener.
 func Available(s *v1alpha1.Source, f Facts) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionCollectorAvailable, Status: metav1.ConditionFalse}
+	who, does := "the collector", "takes events at "+Endpoint(s)
+	if s.Listens() {
+		c.Type, who, does = v1alpha1.ConditionListenerAvailable, "the listener", "is connected and reads"
+	}
 	switch trouble := workload.Trouble(f.Pods); {
 	case s.Spec.Suspend:
-		c.Reason, c.Message = v1alpha1.ReasonSuspended, "spec.suspend is true: the collector is stopped"
-	case f.Collector != nil && f.Collector.Status.AvailableReplicas > 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonReady, "the collector takes events at "+Endpoint(s)
+		c.Reason, c.Message = v1alpha1.ReasonSuspended, "spec.suspend is true: "+who+" is stopped"
+	case f.Server != nil && f.Server.Status.AvailableReplicas > 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonReady, who+" "+does
 	case trouble != "":
-		c.Reason, c.Message = v1alpha1.ReasonWorkloadUnavailable, "the collector does not run: "+trouble
+		c.Reason, c.Message = v1alpha1.ReasonWorkloadUnavailable, who+" does not run: "+trouble
 	case !f.Platform.Serves:
-		c.Reason, c.Message = v1alpha1.ReasonPlatformNotReady, fmt.Sprintf("the collector waits for the stream of Platform %s", f.Platform.Name)
+		c.Reason, c.Message = v1alpha1.ReasonPlatformNotReady, fmt.Sprintf("%s waits for the stream of Platform %s", who, f.Platform.Name)
 	default:
-		c.Reason, c.Message = v1alpha1.ReasonProgressing, "the collector is starting"
+		c.Reason, c.Message = v1alpha1.ReasonProgressing, who+" is starting, or connects"
 	}
 	return c
 }
 
-// Collects is Ready of an http Source.
-func Collects(s *v1alpha1.Source, f Facts, available metav1.Condition) outcome.Outcome {
-	degraded := workload.Degraded(f.Collector, f.Pods)
+// Served is Ready of a Source with a collector or a listener.
+func Served(s *v1alpha1.Source, f Facts, available metav1.Condition) outcome.Outcome {
+	degraded := workload.Degraded(f.Server, f.Pods)
 	switch {
 	case s.Spec.Suspend:
-		return outcome.Done(v1alpha1.ReasonSuspended, "the collector is stopped; set spec.suspend to false to go on")
+		return outcome.Done(v1alpha1.ReasonSuspended, "nothing is taken; set spec.suspend to false to go on")
 	case available.Status == metav1.ConditionTrue && degraded != "":
-		return outcome.Wait(v1alpha1.ReasonWorkloadUnavailable, "collectors take events, and some do not run: "+degraded)
+		return outcome.Wait(v1alpha1.ReasonWorkloadUnavailable, available.Message+", and some pods do not run: "+degraded)
 	case available.Status == metav1.ConditionTrue:
 		return outcome.Done(v1alpha1.ReasonReady, available.Message)
 	case available.Reason == v1alpha1.ReasonProgressing:

@@ -59,6 +59,47 @@ type SQL struct {
 	CursorColumn string `json:"cursorColumn,omitempty"`
 }
 
+// ListenOrder tells a listener what to read for as long as it runs. Exactly one of Kafka, NATS and Connector is set.
+// Credentials are in files that the flag --secret names.
+type ListenOrder struct {
+	Platform  string     `json:"platform"`
+	Source    string     `json:"source"`
+	Party     string     `json:"party"` // First, Second or Third
+	Mapping   string     `json:"mapping"`
+	Kafka     *Kafka     `json:"kafka,omitempty"`
+	NATS      *NATS      `json:"nats,omitempty"`
+	Connector *Connector `json:"connector,omitempty"`
+}
+
+// Kafka names topics. The secrets are KAFKA_PASSWORD, if there is a user, and KAFKA_CA, if CA says so.
+type Kafka struct {
+	Brokers       []string `json:"brokers"` // host:port
+	Topics        []string `json:"topics"`
+	ConsumerGroup string   `json:"consumerGroup"`
+	Latest        bool     `json:"latest,omitempty"` // a new group begins with what comes, not with what is there
+	TLS           bool     `json:"tls,omitempty"`
+	CA            bool     `json:"ca,omitempty"`
+	Mechanism     string   `json:"mechanism,omitempty"` // PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; empty: no login
+	User          string   `json:"user,omitempty"`
+}
+
+// NATS names a stream of JetStream. The secrets are NATS_PASSWORD, if there is a user, and NATS_CREDENTIALS, a file as
+// nsc writes it, if Credentials says so.
+type NATS struct {
+	URLs        []string `json:"urls"`
+	Stream      string   `json:"stream"`
+	Subject     string   `json:"subject,omitempty"` // of the stream; empty: all
+	Durable     string   `json:"durable"`           // the consumer's name
+	Latest      bool     `json:"latest,omitempty"`  // a new consumer begins with what comes, not with what is there
+	User        string   `json:"user,omitempty"`
+	Credentials bool     `json:"credentials,omitempty"`
+}
+
+// Connector is any input of Bento's that is built in. In its texts ${NAME} stands for the secret of that name.
+type Connector struct {
+	Input json.RawMessage `json:"input"`
+}
+
 // SyncOrder tells a sync what to deliver where.
 type SyncOrder struct {
 	Platform    string            `json:"platform"`

@@ -2,6 +2,7 @@ package source
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,18 +12,26 @@ import (
 	"kohort.dev/kohort/api/v1alpha1"
 )
 
-// The page's manifests are there to be copied: every field must exist and every mapping must parse.
+// The pages' manifests are there to be copied: every field must exist and every mapping must parse.
 func TestManifestsAndMappingsOfTheDocumentation(t *testing.T) {
-	page, err := os.ReadFile("../../docs/sources.md")
+	pages, err := filepath.Glob("../../docs/sources/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var page []byte
+	for _, path := range pages {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page = append(page, text...)
+	}
 	manifests := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
 	types := map[string]bool{}
-	for _, manifest := range manifests {
+	for _, manifest := range documents(manifests) {
 		var s v1alpha1.Source
-		if err := yaml.UnmarshalStrict([]byte(manifest[1]), &s); err != nil {
-			t.Errorf("%v in\n%s", err, manifest[1])
+		if err := yaml.UnmarshalStrict([]byte(manifest), &s); err != nil {
+			t.Errorf("%v in\n%s", err, manifest)
 			continue
 		}
 		types[s.Type()] = true
@@ -32,8 +41,8 @@ func TestManifestsAndMappingsOfTheDocumentation(t *testing.T) {
 			}
 		}
 	}
-	if len(types) != 3 {
-		t.Errorf("the page shows manifests of %v; each of http, files and sql needs one", types)
+	if len(types) != 6 {
+		t.Errorf("the pages show manifests of %v; each kind needs one", types)
 	}
 	recipes := regexp.MustCompile("(?m)^\\| [^|]+ \\| `(root(?:[^`])*)`").FindAllStringSubmatch(string(page), -1)
 	if len(recipes) < 8 {
@@ -55,4 +64,17 @@ func TestManifestsAndMappingsOfTheDocumentation(t *testing.T) {
 			t.Errorf("%s: %s", text, fault.message)
 		}
 	}
+}
+
+// documents are the Sources of blocks of YAML.
+func documents(blocks [][]string) []string {
+	var out []string
+	for _, block := range blocks {
+		for _, document := range strings.Split(block[1], "\n---\n") {
+			if strings.Contains(document, "kind: Source\n") {
+				out = append(out, document)
+			}
+		}
+	}
+	return out
 }

@@ -21,10 +21,12 @@ import (
 type mapping struct {
 	program *bloblang.Executor
 	row     int64 // number of the record that is being mapped
+	// metadata of the message that is being mapped; nil for a record of a file or a query.
+	metadata map[string]string
 }
 
 // compileMapping parses a Bloblang mapping (https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about). It sees
-// the record, its number as row(), and nothing else: what reads files, the environment, other mappings or the network is
+// the record, its number as row(), what came beside it as metadata("name"), and nothing else: what reads files, the environment, other mappings or the network is
 // not there.
 func compileMapping(text string) (*mapping, error) {
 	m := &mapping{}
@@ -36,6 +38,9 @@ func compileMapping(text string) (*mapping, error) {
 	}
 	if err := environment.RegisterFunctionV2("row", bloblang.NewPluginSpec(), number); err != nil {
 		return nil, fmt.Errorf("making the function row of mappings: %w", err)
+	}
+	if err := environment.RegisterFunctionV2("metadata", bloblang.NewPluginSpec().Param(bloblang.NewStringParam("name")), m.named); err != nil {
+		return nil, fmt.Errorf("making the function metadata of mappings: %w", err)
 	}
 	program, err := environment.Parse(text)
 	if err == nil {
@@ -50,6 +55,20 @@ func compileMapping(text string) (*mapping, error) {
 	}
 	return nil, run.Refuse(reasonMappingInvalid,
 		"spec.mapping does not parse%s: %s; correct it (Bloblang: https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about)", where, what)
+}
+
+// named is the function metadata: what came beside a message, null when there is no such thing.
+func (m *mapping) named(params *bloblang.ParsedParams) (bloblang.Function, error) {
+	name, err := params.GetString("name")
+	if err != nil {
+		return nil, err
+	}
+	return func() (any, error) {
+		if value, ok := m.metadata[name]; ok {
+			return value, nil
+		}
+		return nil, nil
+	}, nil
 }
 
 var positionPrefix = regexp.MustCompile(`^line \d+ char \d+: `)

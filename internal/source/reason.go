@@ -7,4 +7,5 @@ const (
 	reasonMappingInvalid    = "MappingInvalid"
 	reasonRunFailed         = "RunFailed"
 	reasonSecretNotFound    = "SecretNotFound"
+	reasonInvalidSpec       = "InvalidSpec"
 )

@@ -27,6 +27,7 @@ const (
 	ComponentStore     = "store"
 	ComponentEngine    = "engine"
 	ComponentCollector = "collector"
+	ComponentListener  = "listener"
 	ComponentPuller    = "puller"
 	ComponentSync      = "sync"
 )
@@ -77,6 +78,9 @@ func Jobs(platform string) string { return platform + "-jobs" }
 
 // Collector is the name of an http Source's collector: Deployment, Service, autoscaler, disruption budget, policy.
 func Collector(source string) string { return source + "-collector" }
+
+// Listener is the name of the Deployment of a Source that listens.
+func Listener(source string) string { return source + "-listener" }
 
 // Sync is the name of the Sync of an Audience and a Destination.
 func Sync(audience, destination string) string { return Fit(audience+"-"+destination, maxSync) }

@@ -42,6 +42,7 @@ const (
 	DSNDirectory         = "/etc/kohort/dsn"
 	TokenDirectory       = "/etc/kohort/token"
 	SigningDirectory     = "/etc/kohort/signing" // with a number, for each key has a directory of its own
+	SecretDirectory      = "/etc/kohort/secret"  // with a number, likewise
 	DataDirectory        = "/data"
 	temporaryDirectory   = "/tmp"
 )
@@ -52,7 +53,7 @@ const (
 	StreamPort       = 4222
 	StreamHealthPort = 8222
 	ServePort        = 8080 // engine API, collector
-	HealthPort       = 8081 // engine, collector
+	HealthPort       = 8081 // engine, collector, listener
 )
 
 // Container is one container of a pod.
