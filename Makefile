@@ -62,6 +62,11 @@ properties: chdb ## Run the tests of random rules, data and failures for thousan
 	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -count=1 -timeout 15m -run MembersEqualTheDefinition -v ./internal/audience/membership -rapid.checks=50
 	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -count=1 -timeout 15m -run AnyScheduleConverges -v ./internal/sync -rapid.checks=200
 
+ROUNDS ?= 50
+.PHONY: soak
+soak: chdb ## Kill everything that an event passes, under load, for ROUNDS; and fill its disks. unit does so for a few.
+	CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" KOHORT_SOAK_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v ./test/soak
+
 FUZZTIME ?= 1m
 .PHONY: fuzz
 fuzz: ## Fuzz for FUZZTIME each: every fuzz test, or those that NAME lists.

@@ -104,7 +104,14 @@ type Publisher struct {
 	count   uint64     // of messages, for their ids
 	away    error      // why the stream does not acknowledge; nil when it does
 	closed  bool
+	// line ends, by cut, when the connection stays lost; tries are made within it.
+	line context.Context
+	cut  context.CancelFunc
 }
+
+// lostPatience is how long a message waits for a connection to come back. A stream that restarts by itself is back within a
+// second, and those who send need not notice; one that stays away they should not wait for.
+const lostPatience = time.Second
 
 // group is a message in the making and those who wait for it.
 type group struct {
@@ -129,10 +136,12 @@ func NewPublisher(js jetstream.JetStream, subject string, options PublisherOptio
 	}
 	p.options.GroupBytes = min(p.options.GroupBytes, p.largest)
 	p.changed = sync.NewCond(&p.mu)
+	p.line, p.cut = context.WithCancel(ctx)
 	p.probes <- struct{}{}
 	for range p.options.Committers {
-		p.work.Go(func() { p.commitGroups(ctx) })
+		p.work.Go(p.commitGroups)
 	}
+	p.work.Go(func() { p.watch(probing, ctx) })
 	p.work.Go(func() { p.probe(probing) })
 	return p
 }
@@ -223,14 +232,14 @@ func (p *Publisher) enqueue(r Record) (*group, error) {
 }
 
 // commitGroups is one committer: it takes what waits until the Publisher is closed and nothing waits.
-func (p *Publisher) commitGroups(ctx context.Context) {
+func (p *Publisher) commitGroups() {
 	for {
 		g, id := p.take()
 		if g == nil {
 			return
 		}
 		start := time.Now()
-		err := p.commit(ctx, g, id)
+		err := p.commit(g, id)
 		bytes := len(g.message)
 		p.finish(g, err)
 		p.options.Observe(Commit{Records: g.records, Bytes: bytes, Took: time.Since(start), Err: err})
@@ -258,16 +267,43 @@ func (p *Publisher) nextID() string {
 	return p.prefix + "." + strconv.FormatUint(p.count, 36)
 }
 
-// commit tries until the message is stored or the time is over. Once the stream is known to be away a group that has
-// not been tried yet is not tried at all.
-func (p *Publisher) commit(ctx context.Context, g *group, id string) error {
+// watch cuts the line when the connection stays lost, and gives tries a new one within whole when it is back.
+func (p *Publisher) watch(ctx, whole context.Context) {
+	ticker := time.NewTicker(lostPatience / 10)
+	defer ticker.Stop()
+	var lost time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			p.mu.Lock()
+			switch {
+			case p.js.Conn().IsConnected():
+				lost = time.Time{}
+				if p.line.Err() != nil {
+					p.line, p.cut = context.WithCancel(whole)
+				}
+			case lost.IsZero():
+				lost = now
+			case now.Sub(lost) >= lostPatience:
+				p.cut()
+			}
+			p.mu.Unlock()
+		}
+	}
+}
+
+// commit tries until the message is stored, the time is over, or the connection stays lost. Once the stream is known to
+// be away a group that has not been tried yet is not tried at all.
+func (p *Publisher) commit(g *group, id string) error {
 	p.mu.Lock()
-	away := p.away
+	away, line := p.away, p.line
 	p.mu.Unlock()
 	if away != nil {
 		return away
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.options.GiveUp)
+	ctx, cancel := context.WithTimeout(line, p.options.GiveUp)
 	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := p.try(ctx, g.message, id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,6 +183,28 @@ func TestPublishRefusesWhileTheStreamIsAwayAndRecovers(t *testing.T) {
 	if found := bodies(t, js); found[`{"n":"back"}`] != 1 || p.Pending() != 0 {
 		t.Errorf("the stream holds %v and %d bytes wait", found, p.Pending())
 	}
+}
+
+// Nobody waits for a stream that stays away.
+func TestPublishDoesNotWaitForAConnectionThatStaysLost(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, -1, nil)
+	port := s.Addr().(*net.TCPAddr).Port
+	p := publisher(t, connect(t, s), stream.PublisherOptions{}) // with its defaults, of which the longest is 8 s
+	eventually(t, "ready", p.Ready)
+	record := stream.Record{Kind: stream.KindEvent, Received: time.Now(), Source: "web", Party: "First", Body: []byte(`{}`)}
+	stopServer(s)
+	for _, longest := range []time.Duration{2 * time.Second, 100 * time.Millisecond} {
+		started := time.Now()
+		if err := p.Publish(t.Context(), record); !errors.Is(err, stream.ErrUnavailable) {
+			t.Fatalf("without a connection: %v", err)
+		}
+		if took := time.Since(started); took > longest {
+			t.Errorf("the refusal took %s, at most %s are expected", took, longest)
+		}
+	}
+	serve(t, dir, port, nil)
+	eventually(t, "the record is taken", func() error { return p.Publish(t.Context(), record) })
 }
 
 func TestAFullStreamRefusesInsteadOfDroppingOldEvents(t *testing.T) {
