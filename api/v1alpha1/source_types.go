@@ -194,11 +194,12 @@ type FilesSource struct {
 // SQLSource reads the rows of a query.
 // +kubebuilder:validation:XValidation:rule="!has(self.cursorColumn) || self.query.contains('$1')",message="with cursorColumn the query must use $1, the cursor's last value (NULL in the first run)"
 type SQLSource struct {
-	// driver of the database.
-	// +kubebuilder:validation:Enum=postgres
+	// driver of the database: postgres, or mysql for MySQL and MariaDB.
+	// +kubebuilder:validation:Enum=postgres;mysql
 	// +required
 	Driver string `json:"driver"`
-	// dsnSecretRef names the connection string, such as postgres://user:password@host:5432/database.
+	// dsnSecretRef names the connection string, such as postgres://user:password@host:5432/database or
+	// mysql://user:password@host:3306/database.
 	// +required
 	DSNSecretRef SecretKeyReference `json:"dsnSecretRef"`
 	// query that gives one row per record.

@@ -2,7 +2,7 @@
 # Installs the Debian packages whose programs are missing on this machine.
 #
 #   host.sh              what building, testing and the demo need, but for the browser of "make sdk"
-#   host.sh GROUP…       what one part needs: cluster, chdb, postgres, sdk
+#   host.sh GROUP…       what one part needs: cluster, chdb, postgres, mariadb, sdk
 #
 # It does nothing, at once, where all is there, also on another distribution.
 set -euo pipefail
@@ -26,9 +26,11 @@ node nodejs
 /usr/bin/chromium chromium" ;;
     postgres) echo "/usr/lib/postgresql/*/bin/postgres postgresql
 /usr/share/zoneinfo/UTC tzdata" ;;
+    mariadb) echo "mariadbd mariadb-server-core
+/usr/bin/mariadb-install-db mariadb-server-core" ;;
     base) echo "/etc/ssl/certs/ca-certificates.crt ca-certificates" ;;
     *)
-      echo "host.sh: there is no group $1: cluster, chdb, postgres, sdk and base are" >&2
+      echo "host.sh: there is no group $1: cluster, chdb, postgres, mariadb, sdk and base are" >&2
       return 1 ;;
   esac
 }
@@ -52,7 +54,7 @@ missing() {
   done | sort -u
 }
 
-[[ $# -gt 0 ]] || set -- base cluster chdb postgres
+[[ $# -gt 0 ]] || set -- base cluster chdb postgres mariadb
 packages=$(missing "$@")
 [[ -n "$packages" ]] || exit 0
 

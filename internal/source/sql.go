@@ -4,36 +4,51 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"kohort.dev/kohort/internal/run"
 )
 
 const connectTime = 15 * time.Second
 
-// sql reads the rows of the order's query in one read-only transaction. Rows come as the server makes them and are never
-// held as a whole.
+// Drivers that spec.sql.driver names.
+const (
+	driverPostgres = "postgres"
+	driverMySQL    = "mysql"
+)
+
+// database runs queries. An implementation knows one kind of server.
+type database interface {
+	// read runs a query in one read-only transaction; arguments are what $1 stands for, if anything. It tells the names of the columns once and then gives each row, as the server makes it; the result
+	// is never held as a whole. values are those of the record, in the order of the columns; nil when the record has a
+	// fault.
+	read(ctx context.Context, query string, arguments []any, columns func([]string) error, row func(r record, values []any) error) error
+	close(ctx context.Context)
+}
+
+// sql reads the rows of the order's query.
 func (p *pull) sql(ctx context.Context) error {
 	order := p.Order.SQL
-	if order.Driver != "postgres" {
-		return run.Refuse(reasonRunFailed, "spec.sql.driver %q is unknown; it must be postgres", order.Driver)
-	}
 	dsn, err := p.DSN()
 	if err != nil {
 		return run.Refuse(reasonSecretNotFound, "reading the connection string of spec.sql.dsnSecretRef: %w", err)
 	}
-	conn, err := connect(ctx, dsn)
+	var db database
+	switch order.Driver {
+	case driverPostgres:
+		db, err = connectPostgres(ctx, dsn)
+	case driverMySQL:
+		db, err = connectMySQL(ctx, dsn)
+	default:
+		return run.Refuse(reasonRunFailed, "spec.sql.driver %q is unknown; it must be postgres or mysql", order.Driver)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	defer db.close(context.WithoutCancel(ctx))
 
 	key := "sql " + order.CursorColumn
 	var arguments []any
@@ -48,7 +63,7 @@ func (p *pull) sql(ctx context.Context) error {
 		}
 	}
 	greatest := cursor{}
-	if err := p.query(ctx, conn, arguments, &greatest); err != nil {
+	if err := p.query(ctx, db, arguments, &greatest); err != nil {
 		return err
 	}
 	if p.hopeless() {
@@ -63,61 +78,17 @@ func (p *pull) sql(ctx context.Context) error {
 	return nil
 }
 
-func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig(strings.TrimSpace(dsn))
-	if err != nil { // its text holds parts of the string
-		return nil, run.Refuse(reasonSourceUnreachable, "the connection string of spec.sql.dsnSecretRef is not valid; write postgres://user:password@host:5432/database")
-	}
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = connectTime
-	}
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "kohort"
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err == nil {
-		return conn, nil
-	}
-	where := fmt.Sprintf("database %s on %s:%d", config.Database, config.Host, config.Port)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && !passing(refused) {
-		return nil, run.Refuse(reasonSourceUnreachable, "%s refuses user %s: %s (SQLSTATE %s); correct the Secret of spec.sql.dsnSecretRef",
-			where, config.User, refused.Message, refused.Code)
-	}
-	return nil, run.Fail(reasonSourceUnreachable, "connecting to %s: %w", where, shortCause(err))
-}
-
-// shortCause leaves out what pgx says about its configuration.
-func shortCause(err error) error {
-	var failed *pgconn.ConnectError
-	if errors.As(err, &failed) {
-		return failed.Unwrap()
-	}
-	return err
-}
-
-func (p *pull) query(ctx context.Context, conn *pgx.Conn, arguments []any, greatest *cursor) error {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return queryError(ctx, "starting a transaction", err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	// Described first, so that $1 has the type that the query gives it, and not prepared by name, which poolers lose.
-	rows, err := tx.Query(ctx, p.Order.SQL.Query, append([]any{pgx.QueryExecModeDescribeExec}, arguments...)...)
-	if err != nil {
-		return queryError(ctx, "running spec.sql.query", err)
-	}
-	defer rows.Close()
-	columns := rows.FieldDescriptions()
-	at, err := columnsOf(columns, p.Order.SQL.CursorColumn)
-	if err != nil && rows.Err() == nil && len(columns) > 0 {
-		return err
-	}
+func (p *pull) query(ctx context.Context, db database, arguments []any, greatest *cursor) error {
 	slot := p.Order.Slot.UTC().Format(time.RFC3339)
 	equal := newOccurrences()
 	take := p.take("the query")
-	for number := int64(1); rows.Next(); number++ {
-		r, values := rowRecord(rows, columns)
+	at, number := -1, int64(0)
+	columns := func(names []string) (err error) {
+		at, err = columnsOf(names, p.Order.SQL.CursorColumn)
+		return err
+	}
+	return db.read(ctx, p.Order.SQL.Query, arguments, columns, func(r record, values []any) error {
+		number++
 		r.number = number
 		if r.fault == nil && at >= 0 {
 			greatest.see(values[at])
@@ -130,65 +101,43 @@ func (p *pull) query(ctx context.Context, conn *pgx.Conn, arguments []any, great
 			}
 			return messageID(parts...)
 		}
-		if err := take(ctx, r); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return queryError(ctx, "running spec.sql.query", err)
-	}
-	return nil
+		return take(ctx, r)
+	})
 }
 
 // columnsOf checks the result's columns and finds the cursor's, -1 when there is none.
-func columnsOf(columns []pgconn.FieldDescription, cursorColumn string) (int, error) {
+func columnsOf(columns []string, cursorColumn string) (int, error) {
 	at := -1
 	seen := map[string]bool{}
-	names := make([]string, len(columns))
-	for i, column := range columns {
-		names[i] = column.Name
-		if seen[column.Name] {
-			return -1, run.Refuse(reasonQueryFailed, "spec.sql.query gives two columns named %q; name each once (AS)", column.Name)
+	for i, name := range columns {
+		if seen[name] {
+			return -1, run.Refuse(reasonQueryFailed, "spec.sql.query gives two columns named %q; name each once (AS)", name)
 		}
-		seen[column.Name] = true
-		if column.Name == cursorColumn {
+		seen[name] = true
+		if name == cursorColumn {
 			at = i
 		}
 	}
 	if cursorColumn != "" && at < 0 {
-		return -1, run.Refuse(reasonQueryFailed, "spec.sql.query gives no column %q (spec.sql.cursorColumn); it gives %s", cursorColumn, strings.Join(names, ", "))
+		return -1, run.Refuse(reasonQueryFailed, "spec.sql.query gives no column %q (spec.sql.cursorColumn); it gives %s", cursorColumn, strings.Join(columns, ", "))
 	}
 	return at, nil
 }
 
-// passing says whether a server's error may be gone later: it is shutting down, overloaded, or was disturbed by others.
-func passing(err *pgconn.PgError) bool {
-	switch err.Code[:min(2, len(err.Code))] {
-	case "08", "40", "53", "55", "57", "58", "XX":
-		return true
+// rowOf makes a record of a row's values. shown is what quarantine holds of a row that JSON cannot hold.
+func rowOf(columns []string, values []any, shown func() string) (record, []any) {
+	object := make(map[string]any, len(columns))
+	for i, name := range columns {
+		object[name] = values[i]
 	}
-	return false
-}
-
-func queryError(ctx context.Context, doing string, err error) error {
-	var refused *pgconn.PgError
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case !errors.As(err, &refused):
-		return run.Fail(reasonSourceUnreachable, "%s: %w", doing, err)
-	case passing(refused):
-		return run.Fail(reasonQueryFailed, "%s: %s (SQLSTATE %s)", doing, redact(refused.Message), refused.Code)
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return record{raw: shown(), fault: readFault("InvalidRow", "the row holds what JSON cannot: %v", err)}, nil
 	}
-	message := refused.Message
-	if strings.HasPrefix(refused.Code, "22") || strings.HasPrefix(refused.Code, "23") { // names a value, not a part of the query
-		message = redact(message)
+	if len(raw) > maxRecord {
+		return record{raw: string(raw[:maxRecord]), fault: readFault(faultTooLarge, "the row is longer than %d bytes as JSON; its beginning is kept", maxRecord)}, values
 	}
-	where := ""
-	if refused.Position > 0 {
-		where = fmt.Sprintf(" at character %d", refused.Position)
-	}
-	return run.Refuse(reasonQueryFailed, "%s: %s%s (SQLSTATE %s); correct the query", doing, message, where, refused.Code)
+	return record{raw: string(raw), value: object}, values
 }
 
 // cursor is the greatest value of the cursor's column. Texts are ordered by the database's collation, which is not known

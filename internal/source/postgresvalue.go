@@ -19,12 +19,11 @@ import (
 )
 
 // rowRecord gives a row as an object by its columns' names. values are those of the object, in the order of the columns.
-func rowRecord(rows pgx.Rows, columns []pgconn.FieldDescription) (record, []any) {
+func rowRecord(rows pgx.Rows, columns []pgconn.FieldDescription, names []string) (record, []any) {
 	values, err := rows.Values()
 	if err != nil {
 		return record{raw: rawRow(rows, columns), fault: readFault("InvalidRow", "the row cannot be read: %v", err)}, nil
 	}
-	object := make(map[string]any, len(columns))
 	raws := rows.RawValues()
 	for i, column := range columns {
 		if column.DataTypeOID == pgtype.JSONOID || column.DataTypeOID == pgtype.JSONBOID {
@@ -32,16 +31,8 @@ func rowRecord(rows pgx.Rows, columns []pgconn.FieldDescription) (record, []any)
 		} else {
 			values[i] = sqlValue(column.DataTypeOID, values[i])
 		}
-		object[column.Name] = values[i]
 	}
-	raw, err := json.Marshal(object)
-	if err != nil {
-		return record{raw: rawRow(rows, columns), fault: readFault("InvalidRow", "the row holds what JSON cannot: %v", err)}, nil
-	}
-	if len(raw) > maxRecord {
-		return record{raw: string(raw[:maxRecord]), fault: readFault(faultTooLarge, "the row is longer than %d bytes as JSON; its beginning is kept", maxRecord)}, values
-	}
-	return record{raw: string(raw), value: object}, values
+	return rowOf(names, values, func() string { return rawRow(rows, columns) })
 }
 
 // rawRow shows a row whose values cannot be understood.
