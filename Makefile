@@ -44,7 +44,7 @@ ENVTEST := kohort.dev/kohort/controllers
 SDKTEST := kohort.dev/kohort/test/sdk
 
 .PHONY: unit
-unit: chdb ## Run the tests of single packages, with the real engine, stream and database where they need one.
+unit: chdb $(BIN)/versitygw ## Run the tests of single packages, with the real engine, stream and database where they need one.
 	KUBEBUILDER_ASSETS="$$(hack/cluster/cluster tools envtest)" CHDB_LIB_PATH="$$(hack/lib/chdb.sh)" go test -timeout 15m $(shell go list ./... | grep -vx -e '$(ENVTEST)' -e '$(SDKTEST)')
 
 .PHONY: envtest
@@ -145,6 +145,10 @@ $(BIN)/controller-gen: hack/tools/controller-gen/go.mod
 $(BIN)/golangci-lint: hack/tools/golangci-lint/go.mod
 	@echo "building golangci-lint (two minutes the first time)" >&2
 	@cd hack/tools/golangci-lint && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/versitygw: hack/tools/versitygw/go.mod
+	@echo "building versitygw, the S3 server of a test (a minute the first time)" >&2
+	@cd hack/tools/versitygw && go build -o $@ github.com/versity/versitygw/cmd/versitygw
 
 $(BIN)/helm: hack/tools/helm/go.mod
 	@echo "building helm (a minute the first time)" >&2

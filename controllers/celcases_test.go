@@ -127,6 +127,16 @@ func sourceRules() []celCase {
 			accepted: []string{spec(files, mapping, `schedule: "0 6 * * *", timeZone: Europe/Berlin`)}, refused: []string{spec(files, mapping, `timeZone: Europe/Berlin`)},
 		},
 		{
+			kind: "Source", path: "spec.files", message: "an s3:// url needs s3, where and how the storage is reached, and only it does",
+			accepted: []string{url(`url: "s3://lists/2026/*.csv", s3: {}`), url(`url: "https://h.test/a.csv"`)},
+			refused:  []string{url(`url: "s3://lists/a.csv"`), url(`url: "https://h.test/a.csv", s3: {}`)},
+		},
+		{
+			kind: "Source", path: "spec.files.s3", message: "accessKeyIDSecretRef and secretAccessKeySecretRef need each other",
+			accepted: []string{url(`url: "s3://l/a.csv", s3: {accessKeyIDSecretRef: {name: s, key: k}, secretAccessKeySecretRef: {name: s, key: l}}`)},
+			refused:  []string{url(`url: "s3://l/a.csv", s3: {accessKeyIDSecretRef: {name: s, key: k}}`), url(`url: "s3://l/a.csv", s3: {secretAccessKeySecretRef: {name: s, key: k}}`)},
+		},
+		{
 			kind: "Source", path: "spec.nats", message: "username and passwordSecretRef need each other",
 			accepted: []string{spec(nats, mapping), spec(`nats: {urls: ["tls://n:4222"], stream: S, username: u, passwordSecretRef: {name: s, key: k}}`, mapping)},
 			refused:  []string{spec(`nats: {urls: ["nats://n:4222"], stream: S, username: u}`, mapping), spec(`nats: {urls: ["nats://n:4222"], stream: S, passwordSecretRef: {name: s, key: k}}`, mapping)},

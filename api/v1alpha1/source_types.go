@@ -176,19 +176,47 @@ const (
 
 // FilesSource reads one file, or every file that a pattern matches.
 // +kubebuilder:validation:XValidation:rule="self.url.startsWith('file:///') == has(self.claimRef)",message="a file:// url needs claimRef, the PersistentVolumeClaim that holds it, and only it does"
+// +kubebuilder:validation:XValidation:rule="self.url.startsWith('s3://') == has(self.s3)",message="an s3:// url needs s3, where and how the storage is reached, and only it does"
 type FilesSource struct {
-	// url of the file: http://, https://, or file:/// with a path inside the claim, where * and ? match names. A name
-	// that ends with .gz is unpacked.
-	// +kubebuilder:validation:Pattern=`^(https?://[^/]+|file://)/.+$`
+	// url of the file: http://, https://, s3://bucket/key, or file:/// with a path inside the claim. In keys and paths * and
+	// ? match names. What is packed with gzip is unpacked.
+	// +kubebuilder:validation:Pattern=`^(https?://[^/]+|s3://[^/*?]+|file://)/.+$`
 	// +kubebuilder:validation:MaxLength=2048
 	// +required
 	URL string `json:"url"`
 	// claimRef names the PersistentVolumeClaim that a file:// url reads from; it is mounted read-only.
 	// +optional
 	ClaimRef *LocalReference `json:"claimRef,omitempty"`
+	// s3 says where and how the storage of an s3:// url is reached.
+	// +optional
+	S3 *S3Storage `json:"s3,omitempty"`
 	// format of the records.
 	// +required
 	Format FileFormat `json:"format"`
+}
+
+// S3Storage is a storage that speaks S3: Amazon's, Google's, MinIO, Ceph, R2 and others.
+// +kubebuilder:validation:XValidation:rule="has(self.accessKeyIDSecretRef) == has(self.secretAccessKeySecretRef)",message="accessKeyIDSecretRef and secretAccessKeySecretRef need each other"
+type S3Storage struct {
+	// endpoint such as https://s3.eu-central-1.amazonaws.com or http://minio.storage.svc:9000.
+	// +kubebuilder:validation:Pattern=`^https?://[^/]+$`
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:default="https://s3.amazonaws.com"
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+	// region of the bucket. Default: the storage is asked.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Region string `json:"region,omitempty"`
+	// pathStyle puts the bucket into the path and not into the host's name. Default: as the endpoint usually wants it.
+	// +optional
+	PathStyle bool `json:"pathStyle,omitempty"`
+	// accessKeyIDSecretRef names the id of an access key. Absent: everybody may read.
+	// +optional
+	AccessKeyIDSecretRef *SecretKeyReference `json:"accessKeyIDSecretRef,omitempty"`
+	// secretAccessKeySecretRef names its secret.
+	// +optional
+	SecretAccessKeySecretRef *SecretKeyReference `json:"secretAccessKeySecretRef,omitempty"`
 }
 
 // SQLSource reads the rows of a query.

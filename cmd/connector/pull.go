@@ -20,6 +20,7 @@ type pullFlags struct {
 	streamURL, streamCredentials       string
 	warehouseURL, warehouseCredentials string
 	dsnFile                            string
+	s3KeyIDFile, s3SecretFile          string
 	terminationLog                     string
 }
 
@@ -43,6 +44,8 @@ func newPullCommand() *cobra.Command {
 	flags.StringVar(&f.warehouseURL, "warehouse-url", "", "ClickHouse over HTTP, http://host:port")
 	flags.StringVar(&f.warehouseCredentials, "warehouse-credentials-dir", "", "directory with the files username and password")
 	flags.StringVar(&f.dsnFile, "dsn-file", "", "file that holds the connection string of a sql Source's database")
+	flags.StringVar(&f.s3KeyIDFile, "s3-key-id-file", "", "file that holds the id of the key to a files Source's S3 storage")
+	flags.StringVar(&f.s3SecretFile, "s3-secret-file", "", "file that holds the secret of that key")
 	flags.StringVar(&f.terminationLog, "termination-log", run.TerminationPath, "file that the report is written to")
 	for _, name := range []string{"stream-url", "warehouse-url"} {
 		if err := command.MarkFlagRequired(name); err != nil {
@@ -80,6 +83,15 @@ func (f *pullFlags) run(ctx context.Context) (run.Report, error) {
 		DSN: func() (string, error) {
 			content, err := os.ReadFile(f.dsnFile)
 			return string(content), err
+		},
+		S3Keys: func() (source.S3Keys, error) {
+			keys := files{"id": f.s3KeyIDFile, "secret": f.s3SecretFile}
+			id, err := keys.Value("id")
+			if err != nil {
+				return source.S3Keys{}, err
+			}
+			secret, err := keys.Value("secret")
+			return source.S3Keys{ID: id, Secret: secret}, err
 		},
 		HTTP: source.NewHTTPClient(), Now: time.Now,
 	})

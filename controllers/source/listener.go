@@ -37,6 +37,9 @@ func Credentials(s *v1alpha1.Source) []Credential {
 	switch {
 	case s.Spec.HTTP != nil:
 		add(s.Spec.HTTP.WriteKeySecretRef, "spec.http.writeKeySecretRef", "")
+	case s.Spec.Files != nil && s.Spec.Files.S3 != nil:
+		add(s.Spec.Files.S3.AccessKeyIDSecretRef, "spec.files.s3.accessKeyIDSecretRef", "")
+		add(s.Spec.Files.S3.SecretAccessKeySecretRef, "spec.files.s3.secretAccessKeySecretRef", "")
 	case s.Spec.SQL != nil:
 		add(&s.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef", "")
 	case s.Spec.Kafka != nil:

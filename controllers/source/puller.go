@@ -24,6 +24,9 @@ func Order(s *v1alpha1.Source) run.PullOrder {
 		if f.ClaimRef != nil {
 			order.Files.Root = workload.DataDirectory
 		}
+		if f.S3 != nil {
+			order.Files.S3 = &run.S3{Endpoint: f.S3.Endpoint, Region: f.S3.Region, PathStyle: f.S3.PathStyle, Keys: f.S3.AccessKeyIDSecretRef != nil}
+		}
 	}
 	if q := s.Spec.SQL; q != nil {
 		order.SQL = &run.SQL{Driver: q.Driver, Query: q.Query, CursorColumn: q.CursorColumn}
@@ -81,6 +84,14 @@ func Pull(s *v1alpha1.Source, start runs.Start, fingerprint string, images workl
 		volumes = append(volumes, corev1ac.Volume().WithName("data").
 			WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(f.ClaimRef.Name)))
 		mounts = append(mounts, workload.Mount{Volume: "data", Path: workload.DataDirectory, ReadOnly: true})
+	}
+	if f := s.Spec.Files; f != nil && f.S3 != nil && f.S3.AccessKeyIDSecretRef != nil {
+		for i, c := range Credentials(s) {
+			name, directory := fmt.Sprintf("secret-%d", i), fmt.Sprintf("%s-%d", workload.SecretDirectory, i)
+			args = append(args, []string{"--s3-key-id-file", "--s3-secret-file"}[i], directory+"/"+c.Ref.Key)
+			volumes = append(volumes, workload.SecretVolume(name, c.Ref.Name, c.Ref.Key))
+			mounts = append(mounts, workload.Mount{Volume: name, Path: directory, ReadOnly: true})
+		}
 	}
 	return workload.Job{
 		Name: start.Name, Namespace: s.Namespace,

@@ -57,6 +57,8 @@ func TestGolden(t *testing.T) {
 		{"http-suspended", Collector(suspended, images)[3:]},
 		{"sql", pulls(t, crm())},
 		{"files", pulls(t, files())},
+		{"s3", pulls(t, named("lists", v1alpha1.SourceSpec{Mapping: "root = this", Files: &v1alpha1.FilesSource{URL: "s3://lists/*.csv", Format: v1alpha1.FormatCSV,
+			S3: &v1alpha1.S3Storage{Endpoint: "http://minio:9000", PathStyle: true, AccessKeyIDSecretRef: &own, SecretAccessKeySecretRef: &own}}}))},
 		{"kafka", listens(t, queue(v1alpha1.SourceSpec{Kafka: &v1alpha1.KafkaSource{Brokers: []string{"k:9093"}, Topics: []string{"orders"}, StartFrom: v1alpha1.StartLatest,
 			TLS: &v1alpha1.KafkaTLS{CASecretRef: &own}, SASL: &v1alpha1.KafkaSASL{Mechanism: "ScramSHA512", Username: "u", PasswordSecretRef: own}}}))},
 		{"nats", listens(t, queue(v1alpha1.SourceSpec{Suspend: true, NATS: &v1alpha1.NATSSource{URLs: []string{"nats://n:4222"}, Stream: "S", Durable: "mine", CredentialsSecretRef: &own}}))},

@@ -47,9 +47,18 @@ type PullOrder struct {
 
 // Files names the files to read.
 type Files struct {
-	URL    string `json:"url"` // http(s)://…, or file:///path relative to Root
+	URL    string `json:"url"` // http(s)://…, s3://bucket/…, or file:///path relative to Root
 	Format string `json:"format"`
 	Root   string `json:"root,omitempty"` // directory that the claim is mounted at
+	S3     *S3    `json:"s3,omitempty"`   // of an s3:// URL
+}
+
+// S3 names a storage that speaks S3. The keys are in the files that the flags --s3-key-id-file and --s3-secret-file name.
+type S3 struct {
+	Endpoint  string `json:"endpoint"` // https://host
+	Region    string `json:"region,omitempty"`
+	PathStyle bool   `json:"pathStyle,omitempty"`
+	Keys      bool   `json:"keys,omitempty"` // a login is needed; false: everybody may read
 }
 
 // SQL names the query to run. The connection string is in the file that the flag --dsn-file names.

@@ -41,7 +41,7 @@ type seen struct{ key, version string }
 
 // files reads each file whose version is not the one that was read before, and every file when that is asked for.
 func (p *pull) files(ctx context.Context) error {
-	items, err := p.items()
+	items, err := p.items(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,11 +96,13 @@ func (p *pull) keep(ctx context.Context, files []seen) error {
 	return nil
 }
 
-func (p *pull) items() ([]item, error) {
+func (p *pull) items(ctx context.Context) ([]item, error) {
 	files := p.Order.Files
 	switch {
 	case strings.HasPrefix(files.URL, "http://"), strings.HasPrefix(files.URL, "https://"):
 		return []item{httpItem(p.HTTP, files.URL)}, nil
+	case strings.HasPrefix(files.URL, "s3://"):
+		return p.s3Items(ctx)
 	case strings.HasPrefix(files.URL, "file://"):
 		items, err := localItems(files.Root, files.URL)
 		if len(items) == 0 && err == nil {
@@ -108,7 +110,7 @@ func (p *pull) items() ([]item, error) {
 		}
 		return items, err
 	default:
-		return nil, run.Refuse(reasonSourceUnreachable, "spec.files.url %q must start with http://, https:// or file:///", files.URL)
+		return nil, run.Refuse(reasonSourceUnreachable, "spec.files.url %q must start with http://, https://, s3:// or file:///", files.URL)
 	}
 }
 

@@ -16,7 +16,9 @@ import (
 type Options struct {
 	Order run.PullOrder
 	// DSN gives the connection string of a sql Source's database.
-	DSN     func() (string, error)
+	DSN func() (string, error)
+	// S3Keys gives the keys of a files Source's storage that speaks S3.
+	S3Keys  func() (S3Keys, error)
 	Log     Log
 	Cursors *Cursors
 	// HTTP fetches files. It must not unpack bodies by itself.
