@@ -98,6 +98,7 @@ func sourceRules() []celCase {
 		return spec(mapping, `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, `+text+`}`)
 	}
 	url := func(text string) string { return spec(mapping, `files: {format: CSV, `+text+`}`) }
+	window := func(text string) string { return spec(`http: {}, deduplication: {window: ` + text + `}`) }
 	return []celCase{
 		sized("Source", "a Source's name has at most 40 characters, for the names of its workloads are made from it", 40),
 		{
@@ -113,6 +114,11 @@ func sourceRules() []celCase {
 			kind: "Source", path: "spec", message: "the kind of a Source cannot be changed; make a new Source",
 			before: spec(files, mapping), accepted: []string{spec(`files: {url: "https://h.test/b.csv", format: JSONL}`, mapping)},
 			refused: []string{spec(`files: null`, sql, mapping), spec(`files: null, mapping: null, http: {}`), spec(`files: null`, kafka, mapping), spec(`files: null`, nats, mapping), spec(`files: null`, connector, mapping)},
+		},
+		{
+			kind: "Source", path: "spec.deduplication.window", message: "window is from 1m to 14d, in whole minutes, hours or days such as 24h",
+			accepted: []string{window("1m"), window("20160m"), window("336h"), window("14d")},
+			refused:  []string{window("0m"), window("60s"), window("20161m"), window("337h"), window("15d"), window("1h30m"), window("1y")},
 		},
 		{
 			kind: "Source", path: "spec", message: "mapping is required with every kind but http, and not used with http",

@@ -45,10 +45,15 @@ func (r *sourceReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctr
 		if err != nil {
 			return outcome.Retry(err)
 		}
+		work := r.pull
 		if _, _, serves := source.Serves(s); serves {
-			return r.serve(ctx, s, facts)
+			work = r.serve
 		}
-		return r.pull(ctx, s, facts)
+		result := work(ctx, s, facts)
+		if fault := source.InvalidPlan(s); fault != nil {
+			return result.But(*fault)
+		}
+		return result
 	})
 }
 

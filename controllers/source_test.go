@@ -8,6 +8,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -73,6 +74,26 @@ func TestCollectorReplicas(t *testing.T) {
 	s.Eventually(func() error {
 		return k8s.Get(s.ctx, s.key("web-collector"), &autoscalingv2.HorizontalPodAutoscaler{})
 	}).Should(gomega.Succeed())
+}
+
+// A tracking plan that cannot be used stalls the Source, and nothing else: it takes events, which the engine judges by the
+// plan of before.
+func TestInvalidTrackingPlan(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(sourceWeb)
+	s.available("web-collector")
+	web := &v1alpha1.Source{}
+	plan := func(schema string) *v1alpha1.TrackingPlan {
+		return &v1alpha1.TrackingPlan{Events: []v1alpha1.PlannedEvent{{Name: "Order Completed", Schema: &apiextensionsv1.JSON{Raw: []byte(schema)}}}}
+	}
+	s.change("web", web, func() { web.Spec.TrackingPlan = plan(`{"properties": {"total": {"type": "money"}}}`) })
+	message := s.ready(web, "web", metav1.ConditionFalse, v1alpha1.ReasonTrackingPlanInvalid)
+	s.Expect(message).To(gomega.HavePrefix("spec.trackingPlan.events[Order Completed].schema at /properties/total/type: "))
+	s.Expect(meta.IsStatusConditionTrue(web.Status.Conditions, v1alpha1.ConditionStalled)).To(gomega.BeTrue())
+	s.Expect(meta.IsStatusConditionTrue(web.Status.Conditions, v1alpha1.ConditionCollectorAvailable)).To(gomega.BeTrue(), "the collector runs on")
+	s.change("web", web, func() { web.Spec.TrackingPlan = plan(`{"properties": {"total": {"type": "number"}}}`) })
+	s.ready(web, "web", metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
 
 // The write key is made once; whoever changes it has changed it.

@@ -32,6 +32,8 @@ const (
 	ConditionReachable = "Reachable"
 	// ConditionEnforced (RetentionPolicy): nothing that the policy covers is overdue. Written by the engine.
 	ConditionEnforced = "Enforced"
+	// ConditionTrackingPlanFollowed (Source): no event of the last 24 hours broke the tracking plan. Written by the engine.
+	ConditionTrackingPlanFollowed = "TrackingPlanFollowed"
 )
 
 // Reasons that more than one kind gives. A reason of one kind stands in that kind's file.
@@ -60,6 +62,12 @@ const (
 	ReasonSourceUnreachable = "SourceUnreachable"
 	// ReasonMappingInvalid : spec.mapping does not parse, or fails for every row.
 	ReasonMappingInvalid = "MappingInvalid"
+	// ReasonTrackingPlanInvalid : a schema of spec.trackingPlan does not compile; the plan of before stays in force.
+	ReasonTrackingPlanInvalid = "TrackingPlanInvalid"
+	// ReasonTrackingPlanViolated : events broke the tracking plan; status.trackingPlan counts them.
+	ReasonTrackingPlanViolated = "TrackingPlanViolated"
+	// ReasonTrackingPlanFollowed : no event of the last 24 hours broke the tracking plan.
+	ReasonTrackingPlanFollowed = "TrackingPlanFollowed"
 	// ReasonQueryFailed : the database refused spec.sql.query.
 	ReasonQueryFailed = "QueryFailed"
 	// ReasonRowsRejected : the run ended, and some rows were refused; status counts them by reason.

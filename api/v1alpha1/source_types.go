@@ -61,6 +61,12 @@ type SourceSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	TimeZone string `json:"timeZone,omitempty"`
+	// trackingPlan says what events look like, and what happens to those that look otherwise.
+	// +optional
+	TrackingPlan *TrackingPlan `json:"trackingPlan,omitempty"`
+	// deduplication says when an event is one that was stored before.
+	// +optional
+	Deduplication *Deduplication `json:"deduplication,omitempty"`
 	// suspend stops the collector, the listener or the schedule.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -394,6 +400,9 @@ type SourceStatus struct {
 	// lastEventTime is when the newest event was received. Written by the engine.
 	// +optional
 	LastEventTime *metav1.Time `json:"lastEventTime,omitempty"`
+	// trackingPlan counts the events that broke it. Written by the engine.
+	// +optional
+	TrackingPlan *TrackingPlanStatus `json:"trackingPlan,omitempty"`
 	// endpoint that SDKs send to, inside the cluster.
 	// +kubebuilder:validation:MaxLength=512
 	// +optional

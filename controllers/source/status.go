@@ -11,6 +11,7 @@ import (
 	"kohort.dev/kohort/controllers/internal/runs"
 	"kohort.dev/kohort/controllers/internal/workload"
 	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/trackingplan"
 )
 
 // Missing is what has to be there before anything can be made for a Source; nil when all is there.
@@ -25,6 +26,19 @@ func Missing(f Facts) *outcome.Outcome {
 		return nil
 	}
 	return &o
+}
+
+// InvalidPlan is the fault in a tracking plan that cannot be used; nil without one. The Source works on: the engine keeps
+// the plan of before in force, and lets nothing in unjudged.
+func InvalidPlan(s *v1alpha1.Source) *outcome.Outcome {
+	if s.Spec.TrackingPlan == nil {
+		return nil
+	}
+	if _, err := trackingplan.Compile(s.Spec.TrackingPlan); err != nil {
+		o := outcome.Stall(v1alpha1.ReasonTrackingPlanInvalid, err.Error()+"; until it is corrected the plan of before stays in force, and without one events wait in quarantine")
+		return &o
+	}
+	return nil
 }
 
 // Available is the condition of a Source's collector or listener.

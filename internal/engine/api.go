@@ -49,7 +49,7 @@ func (a *api) handler() http.Handler {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, request *http.Request) { a.serve(w, request, r) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "NoSuchPath", "this API has GET /v1/profiles/{type}:{value}, below it /traits, /identifiers, /audiences, /events and /links, GET /v1/accounts/{groupId}, below it /members, and GET /v1/identity/explain")
+		refuse(w, http.StatusNotFound, "NoSuchPath", "this API has GET /v1/profiles/{type}:{value}, below it /traits, /identifiers, /audiences, /events and /links, GET /v1/accounts/{groupId}, below it /members, GET /v1/identity/explain and GET /v1/violations")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The file is read for each request, so that a rotated Secret counts at once.

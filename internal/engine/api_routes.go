@@ -36,6 +36,7 @@ func (a *api) routes() []route {
 		{"GET /v1/accounts/{account}", a.account},
 		{"GET /v1/accounts/{account}/members", a.members},
 		{"GET /v1/identity/explain", a.explain},
+		{"GET /v1/violations", a.violations},
 	}
 }
 

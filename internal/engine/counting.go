@@ -21,9 +21,10 @@ const (
 
 // counting keeps the numbers of Platform and Sources current, as far as that is cheap.
 type counting struct {
-	facts  *facts
-	logger *slog.Logger
-	now    func() time.Time
+	facts   *facts
+	metrics *metrics
+	logger  *slog.Logger
+	now     func() time.Time
 }
 
 // run counts until ctx ends.
@@ -36,7 +37,11 @@ func (c *counting) run(ctx context.Context, conn driver.Conn) error {
 		if began := c.now(); err == nil && (totals != last || began.Sub(counted) >= recount) {
 			var seen *census
 			if seen, err = count(ctx, conn, totals); err == nil {
+				seen.plans, err = violating(ctx, conn, began.Add(-violatingSpan))
+			}
+			if err == nil {
 				last, counted = totals, began
+				c.metrics.show(seen.plans)
 				c.facts.update(func(f *facts) { f.census = seen })
 				rest = min(max(rest, countShare*c.now().Sub(began)), longestWait)
 			}
@@ -51,10 +56,10 @@ func (c *counting) run(ctx context.Context, conn driver.Conn) error {
 }
 
 // totals are numbers that the warehouse knows without reading rows, and that change when anything else does.
-type totals struct{ events, quarantine, profiles, overrides uint64 }
+type totals struct{ events, quarantine, violations, profiles, overrides uint64 }
 
 func total(ctx context.Context, conn driver.Conn) (t totals, err error) {
-	for table, n := range map[string]*uint64{"events": &t.events, "quarantine": &t.quarantine, "profiles": &t.profiles, "profile_overrides": &t.overrides} {
+	for table, n := range map[string]*uint64{"events": &t.events, "quarantine": &t.quarantine, "violations": &t.violations, "profiles": &t.profiles, "profile_overrides": &t.overrides} {
 		if err := conn.QueryRow(ctx, "SELECT count() FROM "+table).Scan(n); err != nil {
 			return t, fmt.Errorf("counting %s: %w", table, err)
 		}

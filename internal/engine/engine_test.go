@@ -183,6 +183,7 @@ func TestEngine(t *testing.T) {
 		p.until("caught up", &v1alpha1.Platform{}, platformName, `"profiles":4`)
 	})
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
+	p.run("a tracking plan is followed", func(t *testing.T) { violations(t, p) })
 	p.stop()
 }
 

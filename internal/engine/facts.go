@@ -66,6 +66,7 @@ type census struct {
 	profiles, events int64
 	schema           int64
 	sources          map[string]sourceCount
+	plans            map[string]planCount // what broke the plan of each Source; none where nothing did
 }
 
 type sourceCount struct {

@@ -21,6 +21,7 @@ import (
 // ingestion runs the Ingest while the Platform is there and not suspended, and starts it again when it fails.
 type ingestion struct {
 	objects objects
+	plans   *plans
 	stream  jetstream.JetStream
 	logger  *slog.Logger
 	now     func() time.Time
@@ -33,7 +34,7 @@ type ingestion struct {
 }
 
 func newIngestion(cfg Config, objects objects, js jetstream.JetStream, metrics *metrics) *ingestion {
-	i := &ingestion{objects: objects, stream: js, logger: cfg.Logger, now: cfg.Now, wake: make(chan struct{}, 1), fault: errors.New("not started yet")}
+	i := &ingestion{objects: objects, plans: &plans{logger: cfg.Logger}, stream: js, logger: cfg.Logger, now: cfg.Now, wake: make(chan struct{}, 1), fault: errors.New("not started yet")}
 	metrics.registry.MustRegister(ingestCollector{i.stats})
 	return i
 }
@@ -49,7 +50,7 @@ type running struct {
 func (i *ingestion) start(ctx context.Context, conn driver.Conn) *running {
 	inner, cancel := context.WithCancel(ctx)
 	r := &running{cancel: cancel, done: make(chan struct{})}
-	ingest := NewIngest(IngestConfig{Conn: conn, JetStream: i.stream, Rules: i.rules, Logger: i.logger, Clock: i.now})
+	ingest := NewIngest(IngestConfig{Conn: conn, JetStream: i.stream, Rules: i.rules, Terms: i.plans.current, Logger: i.logger, Clock: i.now})
 	go func() {
 		defer close(r.done)
 		r.err = ingest.Run(inner)
@@ -81,7 +82,7 @@ func (i *ingestion) run(ctx context.Context, conn driver.Conn) error {
 	defer func() { work.stop() }()
 	for failures := 0; ; {
 		retry := longestWait
-		switch wanted, err := i.wanted(ctx); {
+		switch wanted, err := i.wanted(ctx, conn); {
 		case err != nil:
 			i.set(i.current, err)
 			retry = retryDelay(failures)
@@ -118,8 +119,8 @@ func (i *ingestion) run(ctx context.Context, conn driver.Conn) error {
 	}
 }
 
-// wanted says whether the Platform wants ingestion, and brings the stream to what it asks for.
-func (i *ingestion) wanted(ctx context.Context) (bool, error) {
+// wanted says whether the Platform wants ingestion, and brings the stream and the terms to what it and its Sources ask for.
+func (i *ingestion) wanted(ctx context.Context, conn driver.Conn) (bool, error) {
 	platform, err := i.objects.get(ctx)
 	if err != nil || platform == nil {
 		return false, err
@@ -135,6 +136,13 @@ func (i *ingestion) wanted(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("spec.stream.retention of Platform %s: %w", platform.Name, err)
 	}
 	if err := checkWindows(platform); err != nil {
+		return false, err
+	}
+	sources, err := i.objects.sources(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := within(ctx, answerTimeout, func(ctx context.Context) error { return i.plans.follow(ctx, conn, sources) }); err != nil {
 		return false, err
 	}
 	err = within(ctx, answerTimeout, func(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/nats-io/nats.go/jetstream"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,7 +33,7 @@ type leader struct {
 	fault   error // of the schema
 }
 
-func newLeader(cfg Config, objects objects, statuses client.StatusClient, store *store, js jetstream.JetStream, metrics *metrics) *leader {
+func newLeader(cfg Config, objects objects, statuses client.StatusClient, recorder events.EventRecorder, store *store, js jetstream.JetStream, metrics *metrics) *leader {
 	facts := newFacts()
 	return &leader{
 		store: store, logger: cfg.Logger,
@@ -45,9 +46,9 @@ func newLeader(cfg Config, objects objects, statuses client.StatusClient, store 
 			objects: objects, facts: facts, metrics: metrics, logger: cfg.Logger, now: cfg.Now,
 			wake: make(chan struct{}, 1), attempts: map[uid]attempt{},
 		},
-		counting: &counting{facts: facts, logger: cfg.Logger, now: cfg.Now},
+		counting: &counting{facts: facts, metrics: metrics, logger: cfg.Logger, now: cfg.Now},
 		statuses: &statusWriter{
-			objects: objects, client: statuses, facts: facts, metrics: metrics, logger: cfg.Logger, now: cfg.Now,
+			objects: objects, client: statuses, recorder: recorder, facts: facts, metrics: metrics, logger: cfg.Logger, now: cfg.Now,
 			written: map[uid]written{},
 		},
 	}
@@ -60,16 +61,13 @@ func (l *leader) watch(ctx context.Context, objects cache.Cache) error {
 		wakes []chan struct{}
 	}{
 		{&v1alpha1.Platform{}, []chan struct{}{l.ingestion.wake, l.audiences.wake}},
-		{&v1alpha1.Source{}, nil},
+		{&v1alpha1.Source{}, []chan struct{}{l.ingestion.wake}},
 		{&v1alpha1.Audience{}, []chan struct{}{l.audiences.wake}},
 		{&v1alpha1.RetentionPolicy{}, []chan struct{}{l.retention.wake}},
 	} {
 		informer, err := objects.GetInformer(ctx, w.kind)
 		if err != nil {
 			return fmt.Errorf("watching %T: %w", w.kind, err)
-		}
-		if len(w.wakes) == 0 {
-			continue
 		}
 		all := func() {
 			for _, signal := range w.wakes {

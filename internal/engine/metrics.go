@@ -8,13 +8,14 @@ import (
 )
 
 // metrics of everything but ingestion, which registers its own. No label holds anything about a customer; those with the
-// name of an Audience or policy are gauges that go with it.
+// name of an Audience, Source or policy are gauges that go with it.
 type metrics struct {
 	registry    prometheus.Registerer
 	evaluations *prometheus.CounterVec
 	evaluation  prometheus.Histogram
 	size        *prometheus.GaugeVec
 	evaluated   *prometheus.GaugeVec
+	violating   *prometheus.GaugeVec
 	overdue     *prometheus.GaugeVec
 	deleted     *prometheus.CounterVec
 	writes      *prometheus.CounterVec
@@ -37,6 +38,9 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		evaluated: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kohort_audience_evaluated_timestamp_seconds", Help: "When an audience was last evaluated, Unix time.",
 		}, []string{"audience"}),
+		violating: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kohort_source_violating_events", Help: "Events of the last 24 hours that broke the tracking plan of a Source, by what became of them.",
+		}, []string{"source", "action"}),
 		overdue: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kohort_retention_overdue_rows", Help: "Rows that a policy should have deleted and that are still there.",
 		}, []string{"policy"}),
@@ -51,7 +55,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 13),
 		}, []string{"code"}),
 	}
-	registry.MustRegister(m.evaluations, m.evaluation, m.size, m.evaluated, m.overdue, m.deleted, m.writes, m.lookups)
+	registry.MustRegister(m.evaluations, m.evaluation, m.size, m.evaluated, m.violating, m.overdue, m.deleted, m.writes, m.lookups)
 	return m
 }
 
@@ -80,6 +84,8 @@ func (c ingestCollector) Collect(to chan<- prometheus.Metric) {
 		{"kohort_ingest_events_total", "Events stored.", prometheus.CounterValue, stats.Stored},
 		{"kohort_ingest_duplicates_total", "Events whose messageId was stored before.", prometheus.CounterValue, stats.Duplicates},
 		{"kohort_ingest_quarantined_total", "Events and records put into quarantine.", prometheus.CounterValue, stats.Quarantined},
+		{"kohort_ingest_dropped_total", "Events that a tracking plan has dropped.", prometheus.CounterValue, stats.Dropped},
+		{"kohort_ingest_violating_total", "Events that broke their tracking plan, whatever became of them.", prometheus.CounterValue, stats.Violating},
 		{"kohort_ingest_batches_total", "Batches stored.", prometheus.CounterValue, stats.Batches},
 		{"kohort_ingest_failures_total", "Interruptions of ingestion.", prometheus.CounterValue, stats.Failures},
 		{"kohort_ingest_lag_messages", "Messages of the stream that are not stored yet.", prometheus.GaugeValue, stats.Lag},

@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg Config) error {
 	metrics := newMetrics(registry)
 	objects := objects{reader: mgr.GetClient(), namespace: cfg.Namespace, platform: cfg.Platform}
 	store := newStore(cfg)
-	lead := newLeader(cfg, objects, mgr.GetClient(), store, js, metrics)
+	lead := newLeader(cfg, objects, mgr.GetClient(), mgr.GetEventRecorder(fieldManager), store, js, metrics)
 	if err := lead.watch(ctx, mgr.GetCache()); err != nil {
 		return err
 	}

@@ -87,13 +87,14 @@ func platformStatus(p *v1alpha1.Platform, c *census) v1alpha1.PlatformStatus {
 	return status
 }
 
-func sourceStatus(s *v1alpha1.Source, c *census) v1alpha1.SourceStatus {
+func sourceStatus(s *v1alpha1.Source, c *census, now time.Time) v1alpha1.SourceStatus {
 	status := *s.Status.DeepCopy()
 	count := c.sources[s.Name]
 	status.Accepted, status.Rejected = new(count.accepted), new(count.rejected)
 	if !count.last.IsZero() { // retention may have deleted every event; the time of the newest one stays known
 		status.LastEventTime = new(metav1.NewTime(count.last))
 	}
+	planStatus(s, c.plans[s.Name], &status, now)
 	return status
 }
 
@@ -127,13 +128,14 @@ type share struct {
 	kind      string
 	fields    []string
 	condition string
+	told      bool // an Event is recorded when the condition changes; of the others the operator tells, in Ready
 }
 
 var (
-	platformShare = share{"Platform", []string{"profiles", "events", "schemaVersion"}, ""}
-	sourceShare   = share{"Source", []string{"accepted", "rejected", "lastEventTime"}, ""}
-	audienceShare = share{"Audience", []string{"size", "entered24h", "exited24h", "evaluated", "evaluatedGeneration", "revision"}, v1alpha1.ConditionEvaluated}
-	policyShare   = share{"RetentionPolicy", []string{"oldest", "overdue", "deleted", "enforced", "nextEnforcement"}, v1alpha1.ConditionEnforced}
+	platformShare = share{"Platform", []string{"profiles", "events", "schemaVersion"}, "", false}
+	sourceShare   = share{"Source", []string{"accepted", "rejected", "lastEventTime", "trackingPlan"}, v1alpha1.ConditionTrackingPlanFollowed, true}
+	audienceShare = share{"Audience", []string{"size", "entered24h", "exited24h", "evaluated", "evaluatedGeneration", "revision"}, v1alpha1.ConditionEvaluated, false}
+	policyShare   = share{"RetentionPolicy", []string{"oldest", "overdue", "deleted", "enforced", "nextEnforcement"}, v1alpha1.ConditionEnforced, false}
 )
 
 // of cuts the engine's share out of a status, as the API server takes it.

@@ -8,9 +8,12 @@ import (
 	"reflect"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"kohort.dev/kohort/api/v1alpha1"
@@ -28,12 +31,13 @@ const (
 
 // statusWriter brings statuses to what the facts say, and makes no call when they say it already.
 type statusWriter struct {
-	objects objects
-	client  client.StatusClient
-	facts   *facts
-	metrics *metrics
-	logger  *slog.Logger
-	now     func() time.Time
+	objects  objects
+	client   client.StatusClient
+	recorder events.EventRecorder
+	facts    *facts
+	metrics  *metrics
+	logger   *slog.Logger
+	now      func() time.Time
 
 	written map[types.UID]written
 }
@@ -79,7 +83,7 @@ func (w *statusWriter) pass(ctx context.Context) error {
 	errs = append(errs, err)
 	for _, s := range sources {
 		if seen.census != nil {
-			desired := sourceStatus(s, seen.census)
+			desired := sourceStatus(s, seen.census, now)
 			write(s, sourceShare, &s.Status, &desired)
 		}
 	}
@@ -139,7 +143,33 @@ func (w *statusWriter) write(ctx context.Context, o client.Object, s share, curr
 	}
 	w.metrics.writes.WithLabelValues(s.kind, "written").Inc()
 	w.written[o.GetUID()] = written{want, now}
+	if s.told {
+		w.tell(o, have, want)
+	}
 	return nil
+}
+
+// tell records an Event when the condition of a share has changed.
+func (w *statusWriter) tell(o client.Object, have, want map[string]any) {
+	was, is := conditionIn(have), conditionIn(want)
+	if is == nil || was["status"] == is["status"] && was["reason"] == is["reason"] {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if is["status"] != string(metav1.ConditionTrue) {
+		kind = corev1.EventTypeWarning
+	}
+	w.recorder.Eventf(o, nil, kind, fmt.Sprint(is["reason"]), "Observe", "%s", is["message"])
+}
+
+// conditionIn gives the condition of a share, nil without one.
+func conditionIn(share map[string]any) map[string]any {
+	conditions, _ := share["conditions"].([]any)
+	if len(conditions) == 0 {
+		return nil
+	}
+	condition, _ := conditions[0].(map[string]any)
+	return condition
 }
 
 // worth says whether want tells something that have does not: anything, or a time of evaluation that is a minute newer.

@@ -76,6 +76,20 @@ type Event struct {
 	Seq uint64
 	// Original is the JSON of the event as it arrived.
 	Original string
+	// Violations of the Source's tracking plan, from whoever judges it.
+	Violations []Violation
+}
+
+// Violation is one way in which an event breaks a tracking plan.
+type Violation struct {
+	// Field is a JSON pointer into properties, or the traits of identify and group; empty for the event as a whole.
+	Field string
+	// Rule is the keyword of JSON Schema, or unplanned.
+	Rule string
+	// Message says what is wrong, without values.
+	Message string
+	// Action taken: Allow, OmitField, Quarantine or Drop.
+	Action string
 }
 
 // Identifier is something that a customer is known by.
@@ -101,6 +115,7 @@ type Account struct {
 // Stages at which an event is refused.
 const (
 	StageParse    = "parse"
+	StagePlan     = "plan"
 	StageIdentity = "identity"
 )
 

@@ -27,13 +27,18 @@ func hashMessage(id string) messageHash {
 // deduplicator knows which messages were stored. A filter in memory passes most of the new ones; the warehouse decides
 // the rest, so its decisions are exact whatever the filter says.
 type deduplicator struct {
-	conn   driver.Conn
-	window time.Duration
-	clock  func() time.Time
-	filter *bloom.BloomFilter
-	count  uint // ids in the filter
-	limit  uint // it is made for
+	conn    driver.Conn
+	window  time.Duration            // of Sources that are not in windows
+	windows map[string]time.Duration // by Source
+	clock   func() time.Time
+	filter  *bloom.BloomFilter
+	count   uint          // ids in the filter
+	limit   uint          // it is made for
+	reach   time.Duration // longest window that it is made for
 }
+
+// LongestWindow of deduplication: ids are kept for 30 days, and an event may lie in the stream for as long as the window.
+const LongestWindow = 14 * 24 * time.Hour
 
 const (
 	// A filter of 14.4 bits an id is wrong for one new id in a thousand.
@@ -51,7 +56,8 @@ const (
 // load reads the ids of two windows, 16 bytes for each: an event may have lain in the stream for one, and is compared
 // with those of the one before.
 func (d *deduplicator) load(ctx context.Context) error {
-	since := fmt.Sprintf(" FROM message_ids WHERE received >= toDateTime(%d, 'UTC')", max(0, d.clock().Add(-2*d.window-clockSlack).Unix()))
+	reach := d.longest()
+	since := fmt.Sprintf(" FROM message_ids WHERE received >= toDateTime(%d, 'UTC')", max(0, d.clock().Add(-2*reach-clockSlack).Unix()))
 	var rows uint64
 	if err := d.conn.QueryRow(ctx, "SELECT count()"+since).Scan(&rows); err != nil {
 		return fmt.Errorf("counting message ids: %w", err)
@@ -74,15 +80,38 @@ func (d *deduplicator) load(ctx context.Context) error {
 	if err := result.Err(); err != nil {
 		return fmt.Errorf("reading message ids: %w", err)
 	}
-	d.filter, d.count, d.limit = filter, count, limit
+	d.filter, d.count, d.limit, d.reach = filter, count, limit, reach
 	return nil
+}
+
+// longest window of any Source.
+func (d *deduplicator) longest() time.Duration {
+	longest := d.window
+	for _, w := range d.windows {
+		longest = max(longest, w)
+	}
+	return longest
+}
+
+// windowOf is the window for an event of a Source.
+func (d *deduplicator) windowOf(source string) time.Duration {
+	if w, ok := d.windows[source]; ok {
+		return w
+	}
+	return d.window
+}
+
+// again says whether a message received at now repeats one received at before. The warehouse keeps whole seconds, so
+// within the window nothing is stored twice, and up to a second after its end a repetition may still be taken for one.
+func (d *deduplicator) again(before, now time.Time, source string) bool {
+	return clampSeconds(now).Sub(clampSeconds(before)) <= d.windowOf(source)
 }
 
 // unique keeps the events that are no duplicates: neither of an event before message first, within the window, nor of an
 // earlier one of the batch. It gives the hashes of those kept, the zero hash for ids that were made here. A replay of the
 // batch decides the same.
 func (d *deduplicator) unique(ctx context.Context, events []event.Event, first uint64) ([]event.Event, []messageHash, error) {
-	if d.count > d.limit && d.limit < messageFilterMost {
+	if d.count > d.limit && d.limit < messageFilterMost || d.longest() > d.reach {
 		if err := d.load(ctx); err != nil {
 			return nil, nil, err
 		}
@@ -117,12 +146,6 @@ func (d *deduplicator) unique(ctx context.Context, events []event.Event, first u
 	return kept, keptHashes, nil
 }
 
-// again says whether a message received at now repeats one received at before. The warehouse keeps whole seconds: within
-// the window nothing is stored twice, and up to a second after its end a repetition may still be taken for one.
-func (d *deduplicator) again(before, now time.Time) bool {
-	return clampSeconds(now).Sub(clampSeconds(before)) <= d.window
-}
-
 // duplicates gives the places of the events that are, ascending.
 func (d *deduplicator) duplicates(events []event.Event, hashes []messageHash, stored map[messageHash]time.Time) []int {
 	var places []int
@@ -133,13 +156,13 @@ func (d *deduplicator) duplicates(events []event.Event, hashes []messageHash, st
 		}
 		at, before := stored[hashes[i]]
 		here, twice := inBatch[hashes[i]]
-		now := events[i].Received
-		if twice && d.again(here, now) || before && d.again(at, now) {
+		e := &events[i]
+		if twice && d.again(here, e.Received, e.Source) || before && d.again(at, e.Received, e.Source) {
 			places = append(places, i)
 			continue
 		}
-		if !twice || here.Before(now) {
-			inBatch[hashes[i]] = now
+		if !twice || here.Before(e.Received) {
+			inBatch[hashes[i]] = e.Received
 		}
 	}
 	return places

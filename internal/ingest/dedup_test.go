@@ -2,9 +2,11 @@ package ingest
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
+	"kohort.dev/kohort/internal/stream"
 	"kohort.dev/kohort/internal/warehouse/warehousetest"
 )
 
@@ -50,6 +52,41 @@ func TestWindowOfDeduplication(t *testing.T) {
 				t.Errorf("stored %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// Each Source has its own window, which counts for its events whoever stored the one before.
+func TestWindowsOfSources(t *testing.T) {
+	from := func(second int, source string) []byte {
+		return stream.Append(nil, stream.Record{
+			Kind: stream.KindEvent, Received: epoch.Add(time.Duration(second) * time.Second), Source: source, Party: "First",
+			Body: []byte(`{"type":"track","event":"x","messageId":"m","userId":"u"}`),
+		})
+	}
+	js, conn := newStream(t), warehousetest.Open(t)
+	cfg := config(conn, js)
+	cfg.Window = time.Hour
+	cfg.Clock = func() time.Time { return epoch.Add(48 * time.Hour) }
+	cfg.Terms = func() Terms {
+		return Terms{map[string]SourceTerms{"brief": {Window: time.Minute}, "long": {Window: 24 * time.Hour}}}
+	}
+	messages := [][]byte{
+		from(0, "web"),
+		from(61, "web"), from(59, "brief"), // within an hour, within a minute
+		from(62, "brief"),                                    // stored
+		from(3663, "long"),                                   // within a day of it
+		from(3664, "web"),                                    // stored: over an hour
+		from(3664+86400, "long"),                             // within a day, to the second
+		from(3664+86402, "long"),                             // stored
+		from(3664+86403, "brief"), from(3664+86463, "brief"), // within a minute; stored
+	}
+	publish(t, js, messages...)
+	i := New(cfg)
+	start(t, i)
+	await(t, i, uint64(len(messages)))
+	got := texts(t, conn, "SELECT concat(source, ' ', toString(toUnixTimestamp(received) - "+strconv.FormatInt(epoch.Unix(), 10)+")) FROM events ORDER BY received")
+	if want := []string{"web 0", "brief 62", "web 3664", "long 90066", "brief 90127"}; !slices.Equal(got, want) {
+		t.Errorf("stored %v, want %v", got, want)
 	}
 }
 

@@ -121,6 +121,7 @@ func tables() map[string]string {
 		"events":              dump("events"),
 		"message_ids":         dump("(SELECT hex(hash), received, seq FROM message_ids)"),
 		"quarantine":          dump("quarantine"),
+		"violations":          dump("violations"),
 		"profiles":            dump("profiles FINAL"),
 		"identities":          dump("identities FINAL"),
 		"profile_identifiers": dump("profile_identifiers FINAL"),

@@ -22,11 +22,12 @@ import (
 //
 // Batches are cut at messages of the stream. For each, in this order:
 //
-//  1. plan: a row in ingest_log names the first and last message, the rules of identity, and the next free profile.
+//  1. plan: a row in ingest_log names the first and last message, the rules of identity, the terms (tracking plans and
+//     windows, by hash; the table ingest_terms has them), and the next free profile.
 //  2. store: the rows of the batch go into their tables, in any order.
 //  3. done: another row in ingest_log.
 //
-// Whoever starts reads the log. A plan without its done is replayed: the same messages, the same rules, the same next
+// Whoever starts reads the log. A plan without its done is replayed: the same messages, the same rules and terms, the same next
 // profile, and everything else that a decision rests on (which message ids were stored, whose an identifier is, what was
 // merged) read as of the batch's first message, that is, leaving out every row that a later message wrote. So a replay
 // comes to the same rows, however many of them were stored before the crash, and it does not matter which: rows of tables
@@ -58,8 +59,10 @@ type Config struct {
 	JetStream jetstream.JetStream // with the stream made
 	// Rules are the Platform's rules of identity now. It is called before each batch; a change holds from the next one.
 	Rules func() []identity.Rule
-	// Window in which a messageId is stored once. Default 7 days, the stream's default retention; at most 14, for the ids
-	// are kept for 30 and an event may lie in the stream for as long as the window.
+	// Terms are the Sources' tracking plans and windows now, called as Rules is. Default none.
+	Terms func() Terms
+	// Window in which a messageId is stored once, for Sources whose terms say nothing else. Default 7 days, the stream's
+	// default retention; at most LongestWindow.
 	Window time.Duration
 	Logger *slog.Logger
 	Clock  func() time.Time // default time.Now
@@ -73,7 +76,6 @@ type Config struct {
 // Defaults of Config.
 const (
 	defaultWindow    = 7 * 24 * time.Hour
-	longestWindow    = 14 * 24 * time.Hour
 	defaultMaxEvents = 50_000
 	defaultMaxBytes  = 32 << 20
 	defaultLinger    = 250 * time.Millisecond
@@ -84,7 +86,7 @@ func New(config Config) *Ingest {
 	if config.Window <= 0 {
 		config.Window = defaultWindow
 	}
-	config.Window = min(config.Window, longestWindow)
+	config.Window = min(config.Window, LongestWindow)
 	if config.MaxEvents <= 0 {
 		config.MaxEvents = defaultMaxEvents
 	}
@@ -96,6 +98,9 @@ func New(config Config) *Ingest {
 	}
 	if config.Clock == nil {
 		config.Clock = time.Now
+	}
+	if config.Terms == nil {
+		config.Terms = func() Terms { return Terms{} }
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -200,6 +205,8 @@ type Stats struct {
 	Stored      uint64 // events
 	Duplicates  uint64 // events whose messageId was stored before
 	Quarantined uint64
+	Dropped     uint64 // events that a tracking plan has forgotten
+	Violating   uint64 // events that broke their tracking plan, whatever became of them
 	Batches     uint64
 	Failures    uint64 // interruptions and failed tries
 	Done        uint64 // place in the stream up to which all is stored
@@ -210,8 +217,8 @@ type Stats struct {
 
 // metrics are written by one goroutine each and read by any.
 type metrics struct {
-	stored, duplicates, quarantined, batches, failures, done, seen, pending atomic.Uint64
-	lastError                                                               atomic.Pointer[string]
+	stored, duplicates, quarantined, dropped, violating, batches, failures, done, seen, pending atomic.Uint64
+	lastError                                                                                   atomic.Pointer[string]
 }
 
 func (m *metrics) failed(err error) {
@@ -225,6 +232,7 @@ func (i *Ingest) Stats() Stats {
 	m := &i.metrics
 	s := Stats{
 		Stored: m.stored.Load(), Duplicates: m.duplicates.Load(), Quarantined: m.quarantined.Load(),
+		Dropped: m.dropped.Load(), Violating: m.violating.Load(),
 		Batches: m.batches.Load(), Failures: m.failures.Load(), Done: m.done.Load(),
 	}
 	// What the reader has not seen, and what it has seen and is not stored.

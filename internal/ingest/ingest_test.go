@@ -13,8 +13,11 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
+	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/internal/identity"
+	"kohort.dev/kohort/internal/trackingplan"
 	"kohort.dev/kohort/internal/warehouse/warehousetest"
 )
 
@@ -24,7 +27,7 @@ func config(conn driver.Conn, js jetstream.JetStream) Config {
 }
 
 // smooth stores the story without any failure.
-func smooth(t *testing.T, js jetstream.JetStream) map[string][]string {
+func smooth(t *testing.T, config func(driver.Conn, jetstream.JetStream) Config, js jetstream.JetStream) map[string][]string {
 	t.Helper()
 	conn := warehousetest.Open(t)
 	i := New(config(conn, js))
@@ -83,9 +86,47 @@ func TestStoryIsStored(t *testing.T) {
 	}
 }
 
+// Every event that a tracking plan refuses is in quarantine or dropped as it says, and none of them makes a duplicate of
+// another; a crash or a second engine changes nothing about it.
+func TestPlansAreFollowed(t *testing.T) {
+	js := newStream(t)
+	publish(t, js, story()...)
+	conn := warehousetest.Open(t)
+	i := New(planned(t)(conn, js))
+	start(t, i)
+	await(t, i, uint64(len(story())))
+	// Events 1, 2 and 3 are there twice and refused each time; identify i1 has a plan that is not planned.
+	if s := i.Stats(); s.Stored != 16 || s.Duplicates != 0 || s.Quarantined != 11 || s.Dropped != 0 || s.Violating != 7 {
+		t.Errorf("stats are %+v", s)
+	}
+	got := texts(t, conn, "SELECT concat(event, ' ', field, ' ', rule, ' ', action, ' ', toString(sum(events))) FROM violations GROUP BY event, field, rule, action ORDER BY 1")
+	want := []string{"Identify /plan enum Quarantine 1", "Seen /n minimum Quarantine 6"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("violations (-want +got):\n%s", diff)
+	}
+}
+
+// planned is config with a tracking plan for the story.
+func planned(t *testing.T) func(driver.Conn, jetstream.JetStream) Config {
+	t.Helper()
+	plan, err := trackingplan.Compile(&v1alpha1.TrackingPlan{
+		Events:      []v1alpha1.PlannedEvent{{Name: "Seen", Schema: &apiextensionsv1.JSON{Raw: []byte(`{"properties":{"n":{"minimum":4}}}`)}}},
+		Traits:      &apiextensionsv1.JSON{Raw: []byte(`{"properties":{"plan":{"enum":["pro","trial"]}}}`)},
+		OnViolation: v1alpha1.ViolationQuarantine,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(conn driver.Conn, js jetstream.JetStream) Config {
+		c := config(conn, js)
+		c.Terms = func() Terms { return Terms{map[string]SourceTerms{"web": {Plan: plan}}} }
+		return c
+	}
+}
+
 // points are all the places where a process may die.
 var points = []string{
-	"plan", "profiles", "identities", "profile_identifiers", "profile_overrides", "identity_edges", "traits", "quarantine", "message_ids", "events", "done",
+	"plan", "profiles", "identities", "profile_identifiers", "profile_overrides", "identity_edges", "traits", "quarantine", "violations", "message_ids", "events", "done",
 }
 
 // In every batch a process dies before the first insert, the next one before the second, and so on, until one has nothing
@@ -93,7 +134,8 @@ var points = []string{
 func TestCrashAtEveryPoint(t *testing.T) {
 	js := newStream(t)
 	publish(t, js, story()...)
-	want := smooth(t, js)
+	config := planned(t)
+	want := smooth(t, config, js)
 	conn := warehousetest.Open(t)
 	died := map[string]int{}
 	done, step := uint64(0), int64(0)
@@ -154,7 +196,8 @@ func wait(t *testing.T, i *Ingest, last uint64) error {
 func TestTwoEnginesAtOnce(t *testing.T) {
 	js := newStream(t)
 	publish(t, js, story()...)
-	want := smooth(t, js)
+	config := planned(t)
+	want := smooth(t, config, js)
 	conn := warehousetest.Open(t)
 	both := []*Ingest{New(config(conn, js)), New(config(conn, js))}
 	for _, i := range both {

@@ -20,6 +20,7 @@ type plan struct {
 	first, last uint64
 	next        uint64 // free profile before the batch
 	rules       []identity.Rule
+	terms       string // hash of the terms, empty for none
 }
 
 // position is where the log ends.
@@ -54,7 +55,7 @@ func (l ledger) planned(ctx context.Context, first uint64) (*plan, error) {
 	var found *plan
 	err := warehouse.Retry(ctx, func() error {
 		found = nil
-		rows, err := l.conn.Query(ctx, fmt.Sprintf("SELECT last_seq, next_profile, rules FROM ingest_log WHERE first_seq = %d AND state = 'planned' ORDER BY at, last_seq LIMIT 1", first))
+		rows, err := l.conn.Query(ctx, fmt.Sprintf("SELECT last_seq, next_profile, rules, terms FROM ingest_log WHERE first_seq = %d AND state = 'planned' ORDER BY at, last_seq LIMIT 1", first))
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func (l ledger) planned(ctx context.Context, first uint64) (*plan, error) {
 		for rows.Next() {
 			p := plan{first: first}
 			var rules string
-			if err := rows.Scan(&p.last, &p.next, &rules); err != nil {
+			if err := rows.Scan(&p.last, &p.next, &rules, &p.terms); err != nil {
 				return err
 			}
 			if err := json.Unmarshal([]byte(rules), &p.rules); err != nil {
@@ -85,7 +86,7 @@ func (l ledger) plan(ctx context.Context, p plan) error {
 	if err != nil {
 		return fmt.Errorf("writing down the rules of identity: %w", err)
 	}
-	if err := l.insert(ctx, fmt.Sprintf("plan-%d", p.first), p.first, p.last, "planned", p.next, string(rules)); err != nil {
+	if err := l.insert(ctx, fmt.Sprintf("plan-%d", p.first), p.first, p.last, "planned", p.next, string(rules), p.terms); err != nil {
 		return err
 	}
 	counts, err := l.planned(ctx, p.first)
@@ -99,7 +100,7 @@ func (l ledger) plan(ctx context.Context, p plan) error {
 	if err != nil {
 		return fmt.Errorf("writing down the rules of identity: %w", err)
 	}
-	if counts.last != p.last || counts.next != p.next || string(same) != string(rules) {
+	if counts.last != p.last || counts.next != p.next || counts.terms != p.terms || string(same) != string(rules) {
 		return fmt.Errorf("planning messages %d to %d: %w: it has planned up to %d", p.first, p.last, errFenced, counts.last)
 	}
 	return nil
@@ -120,10 +121,10 @@ func (l ledger) confirm(ctx context.Context, p plan) error {
 
 // done records that p is stored.
 func (l ledger) done(ctx context.Context, p plan, next uint64) error {
-	return l.insert(ctx, fmt.Sprintf("done-%d-%d", p.first, p.last), p.first, p.last, "done", next, "")
+	return l.insert(ctx, fmt.Sprintf("done-%d-%d", p.first, p.last), p.first, p.last, "done", next, "", p.terms)
 }
 
-func (l ledger) insert(ctx context.Context, token string, first, last uint64, state string, next uint64, rules string) error {
+func (l ledger) insert(ctx context.Context, token string, first, last uint64, state string, next uint64, rules, terms string) error {
 	return warehouse.Retry(ctx, func() error {
 		return warehouse.Insert(ctx, l.conn, "ingest_log", token,
 			warehouse.Column{Name: "first_seq", Type: "UInt64", Values: []uint64{first}},
@@ -131,6 +132,7 @@ func (l ledger) insert(ctx context.Context, token string, first, last uint64, st
 			warehouse.Column{Name: "state", Type: "String", Values: []string{state}},
 			warehouse.Column{Name: "next_profile", Type: "UInt64", Values: []uint64{next}},
 			warehouse.Column{Name: "rules", Type: "String", Values: []string{rules}},
+			warehouse.Column{Name: "terms", Type: "String", Values: []string{terms}},
 			warehouse.Column{Name: "at", Type: "DateTime64(3, 'UTC')", Values: []time.Time{l.clock()}})
 	})
 }

@@ -30,15 +30,15 @@ type table struct {
 }
 
 // rows of a batch for all tables: the lane of events, which are many, and that of all others.
-func rows(events []event.Event, hashes []messageHash, rejections []event.Rejection, c identity.Changes) [2][]table {
+func rows(events []event.Event, hashes []messageHash, rejections []event.Rejection, c identity.Changes, more ...table) [2][]table {
 	accountTraits, accountMembers := account.Fold(events, c.Assigned)
 	return [2][]table{
 		{eventRows(events, c.Assigned)},
-		{
+		append([]table{
 			profileRows(c), identityRows(c), memberRows(c), overrideRows(c), edgeRows(c, events),
 			traitRows(profile.Fold(events, c.Assigned)), accountTraitRows(accountTraits), accountMemberRows(accountMembers),
 			quarantineRows(rejections), messageRows(events, hashes),
-		},
+		}, more...),
 	}
 }
 

@@ -27,8 +27,9 @@ type writer struct {
 	known    *identity.Warehouse
 	resolver *identity.Resolver
 	rules    []identity.Rule // of resolver
-	next     uint64          // free profile
-	planned  atomic.Int64    // when the plan was last read, Unix nanoseconds
+	terms    termsLedger
+	next     uint64       // free profile
+	planned  atomic.Int64 // when the plan was last read, Unix nanoseconds
 }
 
 // planGoesStale is how long a plan that was read holds without another look.
@@ -38,6 +39,7 @@ func newWriter(ctx context.Context, i *Ingest, log ledger, at position) (*writer
 	w := &writer{
 		Ingest: i, conn: i.config.Conn, log: log, next: at.next,
 		dedup: deduplicator{conn: i.config.Conn, window: i.config.Window, clock: i.config.Clock},
+		terms: termsLedger{conn: i.config.Conn, clock: i.config.Clock},
 	}
 	err := w.retry(ctx, func() (err error) {
 		if err := log.trim(ctx, at.done); err != nil {
@@ -61,7 +63,9 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	if err != nil {
 		return err
 	}
+	judged := judge(&b.Parsed, w.terms.current)
 	received := len(b.Events)
+	w.dedup.windows = w.terms.current.windows
 	var hashes []messageHash
 	var changes identity.Changes
 	err = w.retry(ctx, func() (err error) {
@@ -78,7 +82,7 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	}
 	duplicates := received - len(b.Events)
 	hashes = w.turnAway(b, hashes, &changes)
-	if err := w.insertAll(ctx, p, rows(b.Events, hashes, b.Rejections, changes)); err != nil {
+	if err := w.insertAll(ctx, p, rows(b.Events, hashes, b.Rejections, changes, violationRows(judged.violations(b.Events)))); err != nil {
 		return fmt.Errorf("storing messages %d to %d: %w", p.first, p.last, err)
 	}
 	if err := w.crash("done"); err != nil {
@@ -90,6 +94,8 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	w.dedup.learn(hashes)
 	w.next = changes.Next
 	w.count(p, b, duplicates)
+	w.metrics.dropped.Add(uint64(judged.dropped))
+	w.metrics.violating.Add(uint64(judged.violating))
 	return nil
 }
 
@@ -106,9 +112,16 @@ func (w *writer) plan(ctx context.Context, b *batch, replay *plan) (plan, error)
 		if err := identity.Check(p.rules); err != nil {
 			return p, err
 		}
+		var err error
+		if p.terms, err = w.terms.record(ctx, w.config.Terms()); err != nil {
+			return p, err
+		}
 		if err := w.log.plan(ctx, p); err != nil {
 			return p, err
 		}
+	}
+	if err := w.terms.use(ctx, p.terms); err != nil {
+		return p, err
 	}
 	w.planned.Store(w.config.Clock().UnixNano())
 	if w.resolver != nil && slices.EqualFunc(w.rules, p.rules, identity.Rule.Equal) {

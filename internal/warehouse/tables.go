@@ -47,6 +47,9 @@ func Tables() []Table {
 		// Hashes of message ids say nothing about anybody; they expire by themselves.
 		{Name: "message_ids", Received: "received"},
 		{Name: "ingest_log"},
+		{Name: "ingest_terms"},
+		// Counts with the id of one message; fields are named, values are not. They expire by themselves.
+		{Name: "violations", Received: "received"},
 		// A cursor may be a customer's number or a time, as the source's query has it.
 		{Name: "cursors", Texts: []string{"value"}},
 		{Name: "schema_migrations"},

@@ -78,6 +78,15 @@ func (o Outcome) Again(after time.Duration) Outcome {
 	return o
 }
 
+// But is o with a fault in the spec that a person has to mend: the object works as far as it can, and is stalled. What is
+// gone or was not seen to the end stays as it is.
+func (o Outcome) But(fault Outcome) Outcome {
+	if o.kind == failed || o.kind == released {
+		return o
+	}
+	return fault.Again(o.after)
+}
+
 // IsReleased says that the object is gone or may go.
 func (o Outcome) IsReleased() bool { return o.kind == released }
 

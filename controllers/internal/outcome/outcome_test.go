@@ -74,6 +74,24 @@ func TestSummarise(t *testing.T) {
 	}
 }
 
+func TestBut(t *testing.T) {
+	fault := Stall("TrackingPlanInvalid", "correct it")
+	for _, c := range []struct {
+		why  string
+		got  Outcome
+		want Outcome
+	}{
+		{"what works is stalled, and looks again when it would have", Done("Ready", "m").Again(time.Hour).But(fault), fault.Again(time.Hour)},
+		{"what waits waits for a person first", Wait("SecretNotFound", "m").But(fault), fault},
+		{"an error of the machinery is tried again", Retry(errBroken).But(fault), Retry(errBroken)},
+		{"what is gone is gone", Released().But(fault), Released()},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.why, c.got, c.want)
+		}
+	}
+}
+
 // A condition that stays as it was keeps its transition time, or every pass would write.
 func TestTransitionTimeStays(t *testing.T) {
 	status := &v1alpha1.CommonStatus{}

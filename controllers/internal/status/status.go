@@ -32,7 +32,7 @@ type Object interface {
 }
 
 // engineConditions are written by the engine, under its own field manager.
-var engineConditions = []string{v1alpha1.ConditionEvaluated, v1alpha1.ConditionEnforced}
+var engineConditions = []string{v1alpha1.ConditionEvaluated, v1alpha1.ConditionEnforced, v1alpha1.ConditionTrackingPlanFollowed}
 
 // commonFields are the operator's on every kind. Which further fields it owns is told to NewWriter by kind.
 var commonFields = []string{"observedGeneration", "conditions", "lastHandledRequest"}
