@@ -94,34 +94,48 @@ func profilePath(identifier string, events int) string {
 
 // fetch asks the engine for a path through a forwarded port.
 func fetch(ctx context.Context, c *cluster, platform, path string) ([]byte, error) {
-	conn, err := c.connect()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e, err := reach(ctx, c, platform)
 	if err != nil {
 		return nil, err
+	}
+	return e.ask(ctx, http.MethodGet, path)
+}
+
+// endpoint of an engine, for those who have its token.
+type endpoint struct{ address, token string }
+
+// reach forwards a port to the engine of a Platform until ctx ends.
+func reach(ctx context.Context, c *cluster, platform string) (endpoint, error) {
+	conn, err := c.connect()
+	if err != nil {
+		return endpoint{}, err
 	}
 	token, err := conn.token(ctx, platform)
 	if err != nil {
-		return nil, err
+		return endpoint{}, err
 	}
 	pod, err := conn.enginePod(ctx, platform)
 	if err != nil {
-		return nil, err
+		return endpoint{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	port, err := conn.forward(ctx, pod, enginePort)
 	if err != nil {
-		return nil, err
+		return endpoint{}, err
 	}
-	return ask(ctx, fmt.Sprintf("http://127.0.0.1:%d", port), token, path)
+	return endpoint{fmt.Sprintf("http://127.0.0.1:%d", port), token}, nil
 }
 
-// ask reads the answer of the engine at an address.
-func ask(ctx context.Context, address, token, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+path, nil)
+// ask reads the engine's answer to a request without a body.
+func (e endpoint) ask(ctx context.Context, method, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, e.address+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("asking the engine: %w", err)
 	}
-	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Authorization", "Bearer "+e.token)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("asking the engine: %w", err)

@@ -37,6 +37,9 @@ func (a *api) routes() []route {
 		{"GET /v1/accounts/{account}/members", a.members},
 		{"GET /v1/identity/explain", a.explain},
 		{"GET /v1/violations", a.violations},
+		{"GET /v1/quarantine", a.quarantined},
+		{"GET /v1/quarantine/summary", a.summary},
+		{"POST /v1/quarantine/redrive", a.redrive},
 	}
 }
 

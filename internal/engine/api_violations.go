@@ -38,9 +38,12 @@ type Violations struct {
 // violations answers GET /v1/violations?source=web&event=Order+Completed&since=24h&limit=100.
 func (a *api) violations(ctx context.Context, r *http.Request) (any, error) {
 	query := r.URL.Query()
-	since, err := sinceIn(query, time.Now())
+	since, err := momentIn(query, "since", time.Now())
 	if err != nil {
 		return nil, err
+	}
+	if since.IsZero() {
+		since = time.Now().Add(-24 * time.Hour)
 	}
 	limit, err := howMany(query, "limit", 1)
 	if err != nil {
@@ -77,18 +80,18 @@ func (a *api) violations(ctx context.Context, r *http.Request) (any, error) {
 	return out, rows.Err()
 }
 
-// sinceIn reads since=24h, or a time of RFC 3339; without one it is a day ago.
-func sinceIn(query url.Values, now time.Time) (time.Time, error) {
-	text := query.Get("since")
+// momentIn reads how long ago, such as 24h, or a time of RFC 3339; zero when the query does not have it.
+func momentIn(query url.Values, name string, now time.Time) (time.Time, error) {
+	text := query.Get(name)
 	if text == "" {
-		return now.Add(-24 * time.Hour), nil
+		return time.Time{}, nil
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
 	span, err := model.ParseDuration(text)
 	if err != nil {
-		return time.Time{}, refusal{http.StatusBadRequest, "BadSince", "since is how long ago, such as 24h or 7d, or a time such as 2026-11-23T12:00:00Z"}
+		return time.Time{}, refusal{http.StatusBadRequest, "BadTime", name + " is how long ago, such as 24h or 7d, or a time such as 2026-11-23T12:00:00Z"}
 	}
 	return now.Add(-time.Duration(span)), nil
 }

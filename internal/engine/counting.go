@@ -56,10 +56,10 @@ func (c *counting) run(ctx context.Context, conn driver.Conn) error {
 }
 
 // totals are numbers that the warehouse knows without reading rows, and that change when anything else does.
-type totals struct{ events, quarantine, violations, profiles, overrides uint64 }
+type totals struct{ events, quarantine, released, violations, profiles, overrides uint64 }
 
 func total(ctx context.Context, conn driver.Conn) (t totals, err error) {
-	for table, n := range map[string]*uint64{"events": &t.events, "quarantine": &t.quarantine, "violations": &t.violations, "profiles": &t.profiles, "profile_overrides": &t.overrides} {
+	for table, n := range map[string]*uint64{"events": &t.events, "quarantine": &t.quarantine, "quarantine_released": &t.released, "violations": &t.violations, "profiles": &t.profiles, "profile_overrides": &t.overrides} {
 		if err := conn.QueryRow(ctx, "SELECT count() FROM "+table).Scan(n); err != nil {
 			return t, fmt.Errorf("counting %s: %w", table, err)
 		}
@@ -81,7 +81,7 @@ func count(ctx context.Context, conn driver.Conn, t totals) (*census, error) {
 	}
 	rows, err := conn.Query(ctx, `SELECT toString(source), sum(accepted), sum(rejected), max(last) FROM (
 		SELECT source, toInt64(count()) AS accepted, toInt64(0) AS rejected, max(received) AS last FROM events GROUP BY source
-		UNION ALL SELECT source, 0, toInt64(count()), toDateTime64(0, 3, 'UTC') FROM quarantine GROUP BY source) GROUP BY source`)
+		UNION ALL SELECT source, 0, toInt64(count()), toDateTime64(0, 3, 'UTC') FROM quarantine WHERE id NOT IN (SELECT id FROM quarantine_released) GROUP BY source) GROUP BY source`)
 	if err != nil {
 		return nil, fmt.Errorf("counting events by source: %w", err)
 	}

@@ -41,8 +41,10 @@ func (p *plans) follow(ctx context.Context, conn driver.Conn, sources []*v1alpha
 	if err != nil {
 		return err
 	}
-	for name, s := range after {
-		if was := before[name]; was.Plan != s.Plan || was.Refusal != s.Refusal || was.Window != s.Window {
+	for _, source := range sources {
+		name := source.Name
+		s, was := after[name], before[name]
+		if was.Plan != s.Plan || was.Refusal != s.Refusal || was.Window != s.Window {
 			p.logger.Info("events of a source are judged anew", "source", name, "plan", s.Plan != nil, "refusal", s.Refusal, "window", s.Window.String())
 		}
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -122,7 +124,7 @@ func violations(t *testing.T, p *place) {
 		"?source=web&event=Order+Completed&since=1h&limit=1": `"messageId":"p3"`,
 		"?source=crm":                         `{"violations":[]}`,
 		"?since=2000-01-01T00:00:00Z":         `"messageId":"p2"`,
-		"?since=yesterday":                    `"code":"BadSince"`,
+		"?since=yesterday":                    `"code":"BadTime"`,
 		"?limit=0":                            `"code":"BadLimit"`,
 		"?source=" + strings.Repeat("x", 501): `"code":"BadFilter"`,
 	} {
@@ -130,7 +132,7 @@ func violations(t *testing.T, p *place) {
 			t.Errorf("%.40s gives %s, want %s", query, body, want)
 		}
 	}
-	edit(p, &v1alpha1.Source{}, "web", func(s *v1alpha1.Source) { s.Spec.TrackingPlan = nil })
+	redrive(t, p)
 	p.eventually("a plan that is taken back is forgotten", 20*time.Second, func() error {
 		var s v1alpha1.Source
 		if err := p.k8s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "web"}, &s); err != nil {
@@ -141,4 +143,58 @@ func violations(t *testing.T, p *place) {
 		}
 		return nil
 	})
+}
+
+// redrive takes the plan back and lets what it refused in again.
+func redrive(t *testing.T, p *place) {
+	post := func(query string) string {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.config.Listen+"/v1/quarantine/redrive?"+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+apiToken)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(body))
+	}
+	for path, want := range map[string]string{
+		"?reason=PlanViolated&limit=1":   `"stage":"plan","reason":"PlanViolated","message":"/total: it must be number and is boolean;`,
+		"/summary?source=web&stage=plan": `{"groups":[{"source":"web","stage":"plan","reason":"PlanViolated","rows":2,"redrivable":2}]}`,
+		"?released=perhaps":              `"code":"BadFilter"`,
+		"?until=soon":                    `"code":"BadTime"`,
+		"/redrive":                       `"code":"NoSuchPath"`, // GET
+	} {
+		if _, body := p.get(p.config.Listen, "/v1/quarantine"+path, apiToken); !strings.Contains(body, want) {
+			t.Errorf("%s gives %s, want %s", path, body, want)
+		}
+	}
+	if got := post("cursor=x"); !strings.Contains(got, `"code":"BadCursor"`) {
+		t.Errorf("a bad cursor gives %s", got)
+	}
+	var before v1alpha1.Source
+	if err := p.k8s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "web"}, &before); err != nil {
+		t.Fatal(err)
+	}
+	edit(p, &v1alpha1.Source{}, "web", func(s *v1alpha1.Source) { s.Spec.TrackingPlan = nil })
+	p.eventually("the plan is taken back", 10*time.Second, func() error {
+		if !strings.Contains(p.log.String(), "source=web plan=false") {
+			return errors.New("ingestion does not say so")
+		}
+		return nil
+	})
+	if got := post("reason=PlanViolated&messageId=p2"); got != `{"sent":1}` {
+		t.Errorf("one event: %s", got)
+	}
+	if got := post("reason=PlanViolated"); got != `{"sent":2}` && got != `{"sent":1}` { // p2 may not be stored yet
+		t.Errorf("all events: %s", got)
+	}
+	p.until("they are in", &v1alpha1.Source{}, "web", fmt.Sprintf(`"accepted":%d,"rejected":%d`, *before.Status.Accepted+2, *before.Status.Rejected-2))
 }

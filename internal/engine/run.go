@@ -72,7 +72,9 @@ func Run(ctx context.Context, cfg Config) error {
 	for _, r := range []manager.Runnable{
 		always(store.follow),
 		always(func(ctx context.Context) error { return serve(ctx, cfg.HealthListen, health.handler()) }),
-		always(func(ctx context.Context) error { return serve(ctx, cfg.Listen, newAPI(cfg, objects, store, metrics)) }),
+		always(func(ctx context.Context) error {
+			return serve(ctx, cfg.Listen, newAPI(cfg, objects, store, js, metrics))
+		}),
 		manager.RunnableFunc(lead.run),
 	} {
 		if err := mgr.Add(r); err != nil {

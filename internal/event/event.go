@@ -76,8 +76,19 @@ type Event struct {
 	Seq uint64
 	// Original is the JSON of the event as it arrived.
 	Original string
+	// SentAt of the batch that it came in, when it has none of its own; Context may have parts of the batch too.
+	SentAt string
 	// Violations of the Source's tracking plan, from whoever judges it.
 	Violations []Violation
+	// Redriven is the row of quarantine that it was; nil for all that come from a sender.
+	Redriven *Redriven
+}
+
+// Redriven is a row of quarantine that is let in again.
+type Redriven struct {
+	ID       [16]byte
+	Received time.Time
+	Seq      uint64 // of the message that brought it again
 }
 
 // Violation is one way in which an event breaks a tracking plan.
@@ -141,12 +152,22 @@ type Rejection struct {
 	Source, Party string
 	Received      time.Time
 	Seq           uint64
+	// Redriven is the row of quarantine that it was before; nil for what comes from a sender.
+	Redriven *Redriven
 }
 
-// Reject makes the rejection of an event that a later stage refuses.
+// Reject makes the rejection of an event that a later stage refuses. Its original is the event as it would have been sent
+// alone, so that it can be let in again without the batch that it came in.
 func (e *Event) Reject(stage, reason, message string) Rejection {
+	original := withContext(e.Original, e.Context)
+	if e.SentAt != "" {
+		original = withField(original, "sentAt", quote(e.SentAt))
+	}
+	if e.Derived {
+		original = withField(original, "messageId", quote(e.MessageID))
+	}
 	return Rejection{
-		Stage: stage, Reason: reason, Message: message, Original: e.Original,
-		Source: e.Source, Party: e.Party, Received: e.Received, Seq: e.Seq,
+		Stage: stage, Reason: reason, Message: message, Original: original,
+		Source: e.Source, Party: e.Party, Received: e.Received, Seq: e.Seq, Redriven: e.Redriven,
 	}
 }

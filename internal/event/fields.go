@@ -281,6 +281,20 @@ func withField(object, name, value string) string {
 	return `{"` + name + `":` + value + `,` + rest
 }
 
+// withContext gives an event the context that it has with that of its batch.
+func withContext(object, context string) string {
+	own := gjson.Get(object, "context")
+	switch {
+	case context == "" || context == "{}" || own.Raw == context:
+		return object
+	case !own.Exists():
+		return withField(object, "context", context)
+	case own.Index == 0: // not at one place
+		return object
+	}
+	return object[:own.Index] + context + object[own.Index+len(own.Raw):]
+}
+
 // mergeObjects gives item with the fields of common that item lacks.
 func mergeObjects(item, common string) string {
 	if common == "" {

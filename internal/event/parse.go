@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -75,6 +76,7 @@ type parser struct {
 	kind          string // of event that the endpoint implies, or empty
 	sentAt        string
 	context       string // of the batch, a JSON object, or empty
+	redriven      *Redriven
 	rejected      int
 	rest          []byte // originals of rejections beyond MaxRejections, as a list that is not closed
 }
@@ -88,7 +90,9 @@ func (p *Parsed) record(seq uint64, index int, r stream.Record) {
 	switch {
 	case r.Kind == stream.KindQuarantine:
 		one.quarantined(body)
-	case r.Kind < stream.KindBatch || r.Kind > stream.KindQuarantine:
+	case r.Kind == stream.KindRedrive:
+		one.redrive(body)
+	case r.Kind < stream.KindBatch || r.Kind > stream.KindRedrive:
 		one.reject(body, MalformedMessage, fmt.Sprintf("record kind %d is unknown; bring the engine to the sender's release", r.Kind))
 	case r.Kind == stream.KindBatch:
 		one.batch(body)
@@ -112,6 +116,33 @@ func (p *parser) quarantined(body string) {
 		Stage: fields[0].String(), Reason: fields[1].String(), Message: fields[2].String(), Original: original,
 		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq,
 	})
+}
+
+// redrive takes a row of quarantine again: an event, or a list of them.
+func (p *parser) redrive(body string) {
+	if depth(body) > MaxDepth || !gjson.Valid(body) { // the validator recurses
+		p.reject(body, InvalidJSON, "a record of a redrive is not JSON, or is nested too deep")
+		return
+	}
+	fields := gjson.GetMany(body, "id", "original")
+	id, err := hex.DecodeString(fields[0].Str)
+	if err != nil || len(id) != len(Redriven{}.ID) {
+		p.reject(body, InvalidField, "id is that of a row of quarantine, 32 hexadecimal digits")
+		return
+	}
+	p.redriven = &Redriven{ID: [16]byte(id), Received: p.received, Seq: p.seq}
+	original := strings.TrimSpace(fields[1].Str)
+	if !strings.HasPrefix(original, "[") || depth(original) > MaxDepth+1 || !gjson.Valid(original) {
+		p.item(original, 0)
+		return
+	}
+	index := 0
+	gjson.Parse(original).ForEach(func(_, item gjson.Result) bool {
+		p.item(item.Raw, index)
+		index++
+		return true
+	})
+	p.others()
 }
 
 // batch takes the items of a batch. Its walk does not descend, so its depth is no danger before the items are checked.
@@ -149,6 +180,11 @@ func (p *parser) batch(body string) {
 		index++
 		return true
 	})
+	p.others()
+}
+
+// others rejects together what was beyond MaxRejections.
+func (p *parser) others() {
 	if len(p.rest) > 0 {
 		original := string(append(p.rest, ']'))
 		p.add(original, TooLarge, fmt.Sprintf("more than %d events of one batch were refused; these are the others", MaxRejections))
@@ -188,7 +224,7 @@ func (p *parser) item(raw string, index int) {
 	}
 	e := Event{
 		Type: f.kind, MessageID: f.messageID, UserID: f.userID, AnonymousID: f.anonymousID,
-		Received: p.received, Source: p.source, Party: p.party, Seq: p.seq, Original: raw,
+		Received: p.received, Source: p.source, Party: p.party, Seq: p.seq, Original: raw, Redriven: p.redriven,
 	}
 	if f.problem == nil {
 		f.problem = f.complete(&e, p)
@@ -196,6 +232,9 @@ func (p *parser) item(raw string, index int) {
 	if f.problem != nil {
 		p.reject(raw, f.problem.reason, f.problem.message)
 		return
+	}
+	if f.sentAt == "" {
+		e.SentAt = p.sentAt
 	}
 	if e.MessageID == "" {
 		e.MessageID, e.Derived = deriveID(p.seq, p.record, index), true
@@ -219,7 +258,7 @@ func (p *parser) reject(original, reason, message string) {
 func (p *parser) add(original, reason, message string) {
 	p.out.Rejections = append(p.out.Rejections, Rejection{
 		Stage: StageParse, Reason: reason, Message: message, Original: original,
-		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq,
+		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq, Redriven: p.redriven,
 	})
 }
 

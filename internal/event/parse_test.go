@@ -247,6 +247,42 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// What a later stage refuses is kept as it would have been sent alone, and comes back as the same event.
+func TestRedrive(t *testing.T) {
+	batch := parse(stream.KindBatch, `{"sentAt":"2026-11-23T12:00:00Z","context":{"app":"shop"},"batch":[
+		{"type":"track","event":"x","userId":"u","timestamp":"2026-11-23T11:59:00Z","context":{"page":1}},
+		{"type":"track","event":"x","userId":"u","messageId":"own","sentAt":"2026-11-23T11:00:00Z","timestamp":"2026-11-23T11:00:00Z"}]}`)
+	for i, sent := range batch.Events {
+		refused := sent.Reject(event.StageIdentity, event.NoIdentifier, "m")
+		body, err := json.Marshal(map[string]string{"id": strings.Repeat("0a", 16), "original": refused.Original})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := parse(stream.KindRedrive, string(body))
+		if len(got.Events) != 1 {
+			t.Fatalf("event %d: %+v", i, got)
+		}
+		again := got.Events[0]
+		if again.Redriven == nil || again.Redriven.ID[15] != 10 || again.Redriven.Seq != 7 || !again.Redriven.Received.Equal(received) {
+			t.Errorf("event %d: the row of quarantine is %+v", i, again.Redriven)
+		}
+		want := sent
+		want.Derived, want.SentAt = false, ""
+		if diff := cmp.Diff(want, again, cmpopts.IgnoreFields(event.Event{}, "Original", "Redriven")); diff != "" {
+			t.Errorf("event %d (-sent +redriven):\n%s", i, diff)
+		}
+	}
+	list := parse(stream.KindRedrive, `{"id":"`+strings.Repeat("00", 16)+`","original":"[{\"type\":\"track\",\"event\":\"x\",\"userId\":\"u\"},5]"}`)
+	if len(list.Events) != 1 || len(list.Rejections) != 1 || list.Rejections[0].Redriven != list.Events[0].Redriven {
+		t.Errorf("a list: %+v", list)
+	}
+	for _, body := range []string{``, `{"id":"xy","original":"{}"}`, `{"original":"{}"}`, `[[[`, strings.Repeat("[", 1_000_000)} {
+		if got := parse(stream.KindRedrive, body); len(got.Events) != 0 || len(got.Rejections) != 1 || got.Rejections[0].Original != body {
+			t.Errorf("%.20s gave %d events and %d rejections", body, len(got.Events), len(got.Rejections))
+		}
+	}
+}
+
 func TestQuarantineAndMalformed(t *testing.T) {
 	got := parse(stream.KindQuarantine, `{"stage":"mapping","reason":"MappingFailed","message":"no field","original":"a,b,c"}`)
 	want := []event.Rejection{{Stage: "mapping", Reason: "MappingFailed", Message: "no field", Original: "a,b,c", Source: "web", Party: "First", Received: received, Seq: 7}}

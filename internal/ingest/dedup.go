@@ -123,7 +123,7 @@ func (d *deduplicator) unique(ctx context.Context, events []event.Event, first u
 			continue
 		}
 		hashes[i] = hashMessage(events[i].MessageID)
-		if d.filter.Test(hashes[i][:]) {
+		if d.filter.Test(hashes[i][:]) || events[i].Redriven != nil { // the filter does not reach back as far as quarantine
 			suspects = append(suspects, hashes[i])
 		}
 	}

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -80,7 +82,20 @@ func story() [][]byte {
 		written(month+1, track(12, `"anonymousId":"d1"`), track(13, `"anonymousId":"d2"`)),
 		written(month+2, `{"type":"alias","messageId":"l1","userId":"u5","previousId":"d1"}`, track(14, `"userId":"u5","anonymousId":"d2"`), track(3, `"userId":"u1"`)),
 		written(month+3, `{"type":"identify","messageId":"i4","anonymousId":"e1","traits":{"email":"one@X.org"}}`, `[]`, track(15, `"anonymousId":"e1"`)),
+		append(redriven(1, 7, track(16, `"anonymousId":"f1"`)), redriven(1, 7, track(16, `"anonymousId":"f1"`))[1:]...),
+		append(redriven(1, 7, track(16, `"anonymousId":"f1"`)), redriven(1, 8, `{"type":"track"}`)[1:]...),
 	}
+}
+
+// redriven makes a message of a row of quarantine that is let in again.
+func redriven(second int, id byte, original string) []byte {
+	body, err := json.Marshal(map[string]string{"id": hex.EncodeToString(append(make([]byte, 15), id)), "original": original})
+	if err != nil {
+		panic(err)
+	}
+	return stream.Append(nil, stream.Record{
+		Kind: stream.KindRedrive, Received: epoch.Add(time.Duration(second) * time.Second), Source: "web", Party: "Third", Body: body,
+	})
 }
 
 // start runs an Ingest until the test ends or stop is called, which gives what Run returned.
@@ -122,6 +137,7 @@ func tables() map[string]string {
 		"message_ids":         dump("(SELECT hex(hash), received, seq FROM message_ids)"),
 		"quarantine":          dump("quarantine"),
 		"violations":          dump("violations"),
+		"quarantine_released": dump("(SELECT hex(id), received, seq FROM quarantine_released)"),
 		"profiles":            dump("profiles FINAL"),
 		"identities":          dump("identities FINAL"),
 		"profile_identifiers": dump("profile_identifiers FINAL"),

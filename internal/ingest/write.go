@@ -63,6 +63,14 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	if err != nil {
 		return err
 	}
+	var released []event.Redriven
+	var again int
+	if err := w.retry(ctx, func() (err error) {
+		released, again, err = w.redriven(ctx, p, b)
+		return err
+	}); err != nil {
+		return fmt.Errorf("working out messages %d to %d: %w", p.first, p.last, err)
+	}
 	judged := judge(&b.Parsed, w.terms.current)
 	received := len(b.Events)
 	w.dedup.windows = w.terms.current.windows
@@ -80,9 +88,9 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	if err != nil {
 		return fmt.Errorf("working out messages %d to %d: %w", p.first, p.last, err)
 	}
-	duplicates := received - len(b.Events)
+	duplicates := again + received - len(b.Events)
 	hashes = w.turnAway(b, hashes, &changes)
-	if err := w.insertAll(ctx, p, rows(b.Events, hashes, b.Rejections, changes, violationRows(judged.violations(b.Events)))); err != nil {
+	if err := w.insertAll(ctx, p, rows(b.Events, hashes, b.Rejections, changes, violationRows(judged.violations(b.Events)), releasedRows(released))); err != nil {
 		return fmt.Errorf("storing messages %d to %d: %w", p.first, p.last, err)
 	}
 	if err := w.crash("done"); err != nil {

@@ -40,6 +40,9 @@ const (
 	KindAlias
 	// KindQuarantine : a record that a puller could not map. The body is {"stage","reason","message","original"}.
 	KindQuarantine
+	// KindRedrive : one row of quarantine that is let in again. The body is {"id","original"}, received and party those of
+	// the row.
+	KindRedrive
 )
 
 // Record is one request as it was acknowledged: the raw body, and what only the receiver knew.
