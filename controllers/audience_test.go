@@ -95,6 +95,28 @@ func TestAudienceEvaluationFails(t *testing.T) {
 	s.ready(a, "vip", metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
 
+// A change that the guard keeps back waits for a person: the Audience is stalled and tells how to approve, the Sync goes on
+// with the members of before, and nothing is left of it when it is approved.
+func TestAudienceOfAChangeThatIsTooLarge(t *testing.T) {
+	s := newScene(t)
+	s.delivered()
+	a := &v1alpha1.Audience{}
+	s.change("vip", a, func() { a.Spec.Guard = &v1alpha1.Guard{MaxChangePercent: 20} })
+	s.evaluate("vip")
+	s.succeed(s.syncJob(), run.Report{Members: 2})
+	s.ready(a, "vip", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.engine("Audience", "vip", map[string]any{"evaluatedGeneration": a.Generation, "held": map[string]any{"token": "3-1f", "entering": 200, "leaving": 1, "since": now()},
+		"conditions": []any{verdict("Evaluated", "False", "ChangeTooLarge", "200 would enter; kohort.dev/approve=3-1f", a.Generation)}})
+	message := s.ready(a, "vip", metav1.ConditionFalse, v1alpha1.ReasonChangeTooLarge)
+	s.Expect(message).To(gomega.Equal("200 would enter; kohort.dev/approve=3-1f"))
+	s.Expect(meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionStalled)).To(gomega.BeTrue(), "only a person can go on")
+	s.Expect(a.Status.Held.Token).To(gomega.Equal("3-1f"), "the engine's fields stay")
+	s.ready(&v1alpha1.Sync{}, "vip-mailer", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Eventually(func() []string { return s.events("Audience", "vip") }).Should(gomega.ContainElement(gomega.ContainSubstring("ChangeTooLarge")))
+	s.evaluate("vip")
+	s.ready(a, "vip", metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
 // A schedule that cannot be read names its field, and leaves the Syncs as they are.
 func TestAudienceOfABadSchedule(t *testing.T) {
 	s := newScene(t)

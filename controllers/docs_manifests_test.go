@@ -25,7 +25,7 @@ func TestManifestsOfPagesOnKinds(t *testing.T) {
 	if err != nil || len(sources) < 6 {
 		t.Fatalf("%d pages (%v)", len(sources), err)
 	}
-	for _, page := range slices.Concat(pages, sources, []string{filepath.Join("..", "docs", "tracking-plans.md")}) {
+	for _, page := range slices.Concat(pages, sources, []string{filepath.Join("..", "docs", "tracking-plans.md"), filepath.Join("..", "docs", "audiences.md")}) {
 		if filepath.Base(page) == "mapping.md" { // which has none
 			continue
 		}
@@ -37,7 +37,7 @@ func TestManifestsOfPagesOnKinds(t *testing.T) {
 				obj.SetNamespace(s.namespace)
 				g.Expect(k8s.Create(s.ctx, obj, client.DryRunAll, client.FieldValidation("Strict"))).To(gomega.Succeed(), obj.GetKind())
 			}
-			g.Expect(kinds["Destination"]+kinds["Source"]).To(gomega.BeNumerically(">", 0), "the page shows neither a Destination nor a Source")
+			g.Expect(kinds["Destination"]+kinds["Source"]+kinds["Audience"]).To(gomega.BeNumerically(">", 0), "the page shows no Destination, Source or Audience")
 		})
 	}
 }

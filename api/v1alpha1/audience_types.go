@@ -31,6 +31,9 @@ type AudienceSpec struct {
 	// evaluation says when the membership is computed.
 	// +optional
 	Evaluation Evaluation `json:"evaluation,omitempty,omitzero"`
+	// guard stops an evaluation that would change too much, and asks. Absent: every change is published.
+	// +optional
+	Guard *Guard `json:"guard,omitempty"`
 	// destinations that hold the members.
 	// +listType=map
 	// +listMapKey=name
@@ -221,6 +224,21 @@ type Evaluation struct {
 	Every Duration `json:"every,omitempty"`
 }
 
+// Guard bounds how much one evaluation may change. A change beyond it is kept back until a person approves it with the
+// annotation kohort.dev/approve; an Audience without members is never stopped.
+type Guard struct {
+	// maxChangePercent of the members may enter and leave in one evaluation, both counted together.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +required
+	MaxChangePercent int32 `json:"maxChangePercent"`
+	// minChange is how many customers may always enter and leave, so that a small Audience is not stopped by a few.
+	// Default 100.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	MinChange *int64 `json:"minChange,omitempty"`
+}
+
 // AudienceDestination says how one destination holds the members.
 type AudienceDestination struct {
 	// name of the Destination.
@@ -270,10 +288,30 @@ type AudienceStatus struct {
 	// revision counts the changes of the membership. Written by the engine.
 	// +optional
 	Revision *int64 `json:"revision,omitempty"`
+	// held is the change that spec.guard keeps back; absent when there is none. Written by the engine.
+	// +optional
+	Held *HeldChange `json:"held,omitempty"`
 	// synced is how many of the destinations hold the members, such as 2/3.
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	Synced string `json:"synced,omitempty"`
+}
+
+// HeldChange is a change of the members that waits for a person.
+type HeldChange struct {
+	// token names the change: the annotation kohort.dev/approve with this value lets it through, and no other.
+	// +kubebuilder:validation:MaxLength=64
+	// +required
+	Token string `json:"token"`
+	// entering is how many customers it would make members.
+	// +required
+	Entering int64 `json:"entering"`
+	// leaving is how many members it would take out.
+	// +required
+	Leaving int64 `json:"leaving"`
+	// since is when it was computed.
+	// +required
+	Since metav1.Time `json:"since"`
 }
 
 // Audience is a set of customers, defined by what they are and did.
@@ -325,6 +363,14 @@ func (a *Audience) GetDeletionPolicy() DeletionPolicy {
 		return DeletionRemove
 	}
 	return a.Spec.DeletionPolicy
+}
+
+// GetMinChange is minChange or its default, 100.
+func (g Guard) GetMinChange() int64 {
+	if g.MinChange == nil {
+		return 100
+	}
+	return *g.MinChange
 }
 
 // GetMode is mode or its default, Mirror.

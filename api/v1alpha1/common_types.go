@@ -8,6 +8,8 @@ import (
 const (
 	// RequestedAtAnnotation asks for a run now. Any new value is a new request; it is echoed in status.lastHandledRequest.
 	RequestedAtAnnotation = "kohort.dev/requested-at"
+	// ApproveAnnotation on an Audience lets the change through that its guard keeps back and whose token it names.
+	ApproveAnnotation = "kohort.dev/approve"
 	// PlatformLabel names the Platform that an object belongs to.
 	PlatformLabel = "kohort.dev/platform"
 	// ComponentLabel names the part of a Platform that a workload is: store, engine, collector, puller or sync.

@@ -86,6 +86,8 @@ const (
 	ReasonNoDestinations = "NoDestinations"
 	// ReasonEvaluationFailed : the engine could not compute the membership.
 	ReasonEvaluationFailed = "EvaluationFailed"
+	// ReasonChangeTooLarge : the newest evaluation would change more than spec.guard lets pass, and waits for approval.
+	ReasonChangeTooLarge = "ChangeTooLarge"
 	// ReasonNameTaken : an object that the controller has to make exists and belongs to somebody else.
 	ReasonNameTaken = "NameTaken"
 	// ReasonVolumeCannotGrow (Platform): the volume's claim cannot take the size of the spec; the message says why.

@@ -136,6 +136,8 @@ func evaluation(a *v1alpha1.Audience, f Facts) *outcome.Outcome {
 		return nil
 	case f.Platform.Suspended:
 		o = f.Platform.Stopped()
+	case current && evaluated.Reason == v1alpha1.ReasonChangeTooLarge:
+		o = outcome.Stall(evaluated.Reason, evaluated.Message)
 	case current && evaluated.Status == metav1.ConditionFalse:
 		message := evaluated.Message
 		if evaluated.Reason != v1alpha1.ReasonEvaluationFailed {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/controllers/internal/outcome"
 	"kohort.dev/kohort/controllers/internal/runs"
@@ -46,6 +48,11 @@ func Missing(s *v1alpha1.Sync, f Facts) *outcome.Outcome {
 	default:
 		if _, current := f.EvaluatedGeneration(); current {
 			return nil
+		}
+		if c := meta.FindStatusCondition(f.Audience.Status.Conditions, v1alpha1.ConditionEvaluated); c != nil &&
+			c.Reason == v1alpha1.ReasonChangeTooLarge && c.ObservedGeneration == f.Audience.Generation {
+			o = outcome.Wait(c.Reason, fmt.Sprintf("generation %d of Audience %s would change too much: approve or correct it there; what the destination holds stays", f.Audience.Generation, f.Audience.Name))
+			break
 		}
 		o = outcome.Progress(v1alpha1.ReasonAwaitingEvaluation, fmt.Sprintf("the engine has not evaluated generation %d of Audience %s yet", f.Audience.Generation, f.Audience.Name))
 	}

@@ -115,6 +115,13 @@ func TestMissing(t *testing.T) {
 		{"the store does not run", func(_ *v1alpha1.Sync, f *Facts) { f.Platform.Serves = false }, "PlatformNotReady: Platform shop does not serve yet"},
 		{"never evaluated", func(_ *v1alpha1.Sync, f *Facts) { f.Audience.Status.EvaluatedGeneration = nil }, "AwaitingFirstEvaluation: the engine has not evaluated generation 4"},
 		{"an older generation was", func(_ *v1alpha1.Sync, f *Facts) { f.Audience.Generation = 5 }, "AwaitingFirstEvaluation: the engine has not evaluated generation 5"},
+		{"the guard keeps the change of an edit back", func(_ *v1alpha1.Sync, f *Facts) {
+			f.Audience.Generation = 5
+			f.Audience.Status.Conditions = []metav1.Condition{{Type: "Evaluated", Status: "False", Reason: "ChangeTooLarge", ObservedGeneration: 5}}
+		}, "ChangeTooLarge: generation 5 of Audience vip would change too much: approve or correct it there"},
+		{"the guard keeps a change back, and the members of before are those of the rule", func(_ *v1alpha1.Sync, f *Facts) {
+			f.Audience.Status.Conditions = []metav1.Condition{{Type: "Evaluated", Status: "False", Reason: "ChangeTooLarge", ObservedGeneration: 4}}
+		}, ""},
 		{"the Audience is going", func(_ *v1alpha1.Sync, f *Facts) { f.Audience.DeletionTimestamp = &metav1.Time{Time: noon} }, "Draining: Audience vip is being deleted"},
 	} {
 		t.Run(c.why, func(t *testing.T) {

@@ -12,13 +12,16 @@ import (
 // attempt is the newest evaluation or enforcement of an object.
 type attempt struct {
 	generation int64
-	request    string // value of v1alpha1.RequestedAtAnnotation
+	request    asked
 	failures   int
 	next       time.Time
 }
 
-func request(annotations map[string]string) string {
-	return annotations[v1alpha1.RequestedAtAnnotation]
+// asked is what annotations ask for. Another value of any is looked at at once.
+type asked struct{ run, approve string }
+
+func request(annotations map[string]string) asked {
+	return asked{run: annotations[v1alpha1.RequestedAtAnnotation], approve: annotations[v1alpha1.ApproveAnnotation]}
 }
 
 // every is spec.evaluation.every; an invalid one, which the API server refuses, is the default.

@@ -135,6 +135,7 @@ func (e *evaluation) removeGone(ctx context.Context, members *membership.Store, 
 		if !slices.Contains(names, name) {
 			e.metrics.size.DeleteLabelValues(name)
 			e.metrics.evaluated.DeleteLabelValues(name)
+			e.metrics.held.DeleteLabelValues(name)
 		}
 	}
 	e.names = names
@@ -192,15 +193,7 @@ func (e *evaluation) evaluate(ctx context.Context, members *membership.Store, du
 		} else {
 			result := results[a.Name]
 			try = succeeded(a, now)
-			e.metrics.evaluations.WithLabelValues("succeeded").Inc()
-			e.metrics.size.WithLabelValues(a.Name).Set(float64(result.Size))
-			e.metrics.evaluated.WithLabelValues(a.Name).Set(float64(now.Unix()))
-			e.facts.update(func(f *facts) {
-				f.audiences[a.UID] = audienceFacts{
-					verdict: verdict{generation: a.Generation, ok: true, reason: ReasonEvaluated, message: "the members are those of this generation"},
-					result:  &evaluated{Result: result, at: now, generation: a.Generation},
-				}
-			})
+			e.tell(a, result, now)
 			if result.Entered+result.Left > 0 {
 				e.logger.Info("audience changed", "audience", a.Name, "revision", result.Revision, "size", result.Size, "entered", result.Entered, "left", result.Left)
 			}
@@ -210,11 +203,7 @@ func (e *evaluation) evaluate(ctx context.Context, members *membership.Store, du
 }
 
 func (e *evaluation) compute(ctx context.Context, members *membership.Store, due []*v1alpha1.Audience, now time.Time) (map[string]membership.Result, time.Duration, error) {
-	compiled, err := audience.Compile(due, now)
-	if err != nil {
-		return nil, 0, err
-	}
 	started := e.now()
-	results, err := members.Evaluate(ctx, compiled)
+	results, err := members.EvaluateGuarded(ctx, due, now, guards(due))
 	return results, e.now().Sub(started), err
 }

@@ -34,11 +34,13 @@ type audienceFacts struct {
 	verdict
 	// result of the newest evaluation that succeeded; nil when there is none in this process.
 	result *evaluated
+	// held is the change that the guard keeps back; nil when there is none.
+	held *membership.Hold
 }
 
 type evaluated struct {
 	membership.Result
-	at         time.Time
+	at         time.Time // zero: not by this process
 	generation int64
 }
 

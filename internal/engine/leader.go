@@ -78,7 +78,7 @@ func (l *leader) watch(ctx context.Context, objects cache.Cache) error {
 			AddFunc:    func(any) { all() },
 			DeleteFunc: func(any) { all() },
 			UpdateFunc: func(before, after any) {
-				if asked(before, after) {
+				if isAsked(before, after) {
 					all()
 				}
 			},
@@ -90,8 +90,8 @@ func (l *leader) watch(ctx context.Context, objects cache.Cache) error {
 	return nil
 }
 
-// asked says whether an update changed what a person asks for, and not only a status.
-func asked(before, after any) bool {
+// isAsked says whether an update changed what a person asks for, and not only a status.
+func isAsked(before, after any) bool {
 	b, okB := before.(client.Object)
 	a, okA := after.(client.Object)
 	return !okA || !okB || a.GetGeneration() != b.GetGeneration() || request(a.GetAnnotations()) != request(b.GetAnnotations()) ||

@@ -15,6 +15,7 @@ type metrics struct {
 	evaluation  prometheus.Histogram
 	size        *prometheus.GaugeVec
 	evaluated   *prometheus.GaugeVec
+	held        *prometheus.GaugeVec
 	violating   *prometheus.GaugeVec
 	overdue     *prometheus.GaugeVec
 	deleted     *prometheus.CounterVec
@@ -38,6 +39,9 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		evaluated: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kohort_audience_evaluated_timestamp_seconds", Help: "When an audience was last evaluated, Unix time.",
 		}, []string{"audience"}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kohort_audience_held_changes", Help: "Customers who would enter or leave an audience by the change that its guard keeps back; 0 when it keeps none back.",
+		}, []string{"audience"}),
 		violating: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kohort_source_violating_events", Help: "Events of the last 24 hours that broke the tracking plan of a Source, by what became of them.",
 		}, []string{"source", "action"}),
@@ -55,7 +59,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 13),
 		}, []string{"code"}),
 	}
-	registry.MustRegister(m.evaluations, m.evaluation, m.size, m.evaluated, m.violating, m.overdue, m.deleted, m.writes, m.lookups)
+	registry.MustRegister(m.evaluations, m.evaluation, m.size, m.evaluated, m.held, m.violating, m.overdue, m.deleted, m.writes, m.lookups)
 	return m
 }
 

@@ -52,7 +52,14 @@ func audienceStatus(a *v1alpha1.Audience, f *audienceFacts, flows map[string]mem
 	}
 	if f.result != nil {
 		status.Size, status.Revision = new(int64(f.result.Size)), new(int64(f.result.Revision))
-		status.Evaluated, status.EvaluatedGeneration = new(metav1.NewTime(f.result.at)), new(f.result.generation)
+		status.EvaluatedGeneration = new(f.result.generation)
+		if !f.result.at.IsZero() {
+			status.Evaluated = new(metav1.NewTime(f.result.at))
+		}
+	}
+	status.Held = nil
+	if h := f.held; h != nil {
+		status.Held = &v1alpha1.HeldChange{Token: h.Token, Entering: int64(h.Entered), Leaving: int64(h.Left), Since: metav1.NewTime(h.At)}
 	}
 	setCondition(&status.CommonStatus, v1alpha1.ConditionEvaluated, truth(f.ok), f.verdict, now)
 	return status
@@ -134,7 +141,7 @@ type share struct {
 var (
 	platformShare = share{"Platform", []string{"profiles", "events", "schemaVersion"}, "", false}
 	sourceShare   = share{"Source", []string{"accepted", "rejected", "lastEventTime", "trackingPlan"}, v1alpha1.ConditionTrackingPlanFollowed, true}
-	audienceShare = share{"Audience", []string{"size", "entered24h", "exited24h", "evaluated", "evaluatedGeneration", "revision"}, v1alpha1.ConditionEvaluated, false}
+	audienceShare = share{"Audience", []string{"size", "entered24h", "exited24h", "evaluated", "evaluatedGeneration", "revision", "held"}, v1alpha1.ConditionEvaluated, false}
 	policyShare   = share{"RetentionPolicy", []string{"oldest", "overdue", "deleted", "enforced", "nextEnforcement"}, v1alpha1.ConditionEnforced, false}
 )
 

@@ -52,6 +52,8 @@ func TestAudienceStatus(t *testing.T) {
 			map[string]any{"size": int64(3), "revision": int64(6)}, v1alpha1.ReasonEvaluationFailed, metav1.ConditionFalse},
 		{"an edit that makes it invalid keeps the result of before", old(), &audienceFacts{verdict: verdict{2, false, v1alpha1.ReasonInvalidSpec, "m"}, result: result(9)},
 			map[string]any{"size": int64(9), "revision": int64(7), "evaluated": "2026-11-23T12:00:00Z", "evaluatedGeneration": int64(2)}, v1alpha1.ReasonInvalidSpec, metav1.ConditionFalse},
+		{"a change that is kept back", old(), &audienceFacts{verdict: verdict{2, false, v1alpha1.ReasonChangeTooLarge, "m"}, held: &membership.Hold{Token: "7-1f", Flow: membership.Flow{Entered: 4}, At: noon}},
+			map[string]any{"size": int64(3), "revision": int64(6), "held": map[string]any{"token": "7-1f", "entering": int64(4), "leaving": int64(0), "since": "2026-11-23T12:00:00Z"}}, v1alpha1.ReasonChangeTooLarge, metav1.ConditionFalse},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			a := vip()
@@ -152,6 +154,8 @@ func TestPlan(t *testing.T) {
 	tried := func(in time.Duration) attempt { return attempt{generation: 1, next: noon.Add(in)} }
 	asked := audience("asked", "1h")
 	asked.Annotations = map[string]string{v1alpha1.RequestedAtAnnotation: "now"}
+	approved := audience("approved", "1h")
+	approved.Annotations = map[string]string{v1alpha1.ApproveAnnotation: "2-1f"}
 	for _, c := range []struct {
 		why        string
 		candidates []*v1alpha1.Audience
@@ -164,6 +168,7 @@ func TestPlan(t *testing.T) {
 		{"due now", []*v1alpha1.Audience{audience("a", "1h")}, map[types.UID]attempt{"a": tried(0)}, []string{"a"}, 0},
 		{"edited", []*v1alpha1.Audience{audience("a", "1h")}, map[types.UID]attempt{"a": {generation: 0, next: noon.Add(time.Hour)}}, []string{"a"}, longestWait},
 		{"asked for", []*v1alpha1.Audience{asked}, map[types.UID]attempt{"asked": tried(time.Hour)}, []string{"asked"}, longestWait},
+		{"approved", []*v1alpha1.Audience{approved}, map[types.UID]attempt{"approved": tried(time.Hour)}, []string{"approved"}, longestWait},
 		{"one that is due soon is taken along, one that is not stays", []*v1alpha1.Audience{audience("a", "1m"), audience("b", "1m"), audience("c", "1m")},
 			map[types.UID]attempt{"a": tried(0), "b": tried(15 * time.Second), "c": tried(16 * time.Second)}, []string{"a", "b"}, 0},
 		{"alone, one that is due soon waits", []*v1alpha1.Audience{audience("b", "1m")}, map[types.UID]attempt{"b": tried(15 * time.Second)}, nil, 15 * time.Second},

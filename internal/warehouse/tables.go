@@ -42,6 +42,9 @@ func Tables() []Table {
 		{Name: "memberships", Personal: true, Profile: "profile", Occurred: "since"},
 		{Name: "membership_log", Personal: true, Profile: "profile", Occurred: "at"},
 		{Name: "audience_revisions"},
+		{Name: "membership_staged", Personal: true, Profile: "profile"},
+		{Name: "membership_held", Personal: true, Profile: "profile"},
+		{Name: "audience_holds"},
 		{Name: "sync_state", Personal: true, ProfileID: "profile_id", Texts: []string{"identifiers"}, Occurred: "at"},
 		{Name: "quarantine", Personal: true, Texts: []string{"message", "original"}, Received: "received"},
 		// Hashes of what was in quarantine say nothing about anybody.

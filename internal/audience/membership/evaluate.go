@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -21,6 +19,11 @@ type Result struct {
 	Size uint64
 	// Entered and Left are what this evaluation changed.
 	Entered, Left uint64
+	// Held is the change that a guard keeps back; nil when there is none.
+	Held *Hold
+	// Stale says that, because a change is kept back, the members are those of another definition than the one that was
+	// asked for.
+	Stale bool
 }
 
 // Rows of memory that a statement may group at once: 25 million keys of two integers and two flags take about 1.5 GiB at
@@ -36,27 +39,45 @@ func (s *Store) Evaluate(ctx context.Context, plan audience.Plan) (map[string]Re
 	if err := s.settle(ctx, plan.At); err != nil {
 		return nil, err
 	}
-	s.sound = false
 	before, err := s.Revisions(ctx)
 	if err != nil {
 		return nil, err
 	}
+	next := following(plan, before)
+	s.sound = false
+	if err := s.compute(ctx, plan, next, toLog); err != nil {
+		return nil, err
+	}
+	return s.publish(ctx, before, next, plan.At)
+}
+
+// following are the revisions that an evaluation would make.
+func following(plan audience.Plan, before map[string]Revision) []change {
 	next := make([]change, len(plan.Audiences))
 	for i, a := range plan.Audiences {
 		next[i] = change{name: a.Name, revision: before[a.Name].Number + 1, definition: a.Definition}
 	}
-	if err := s.log(ctx, plan, next); err != nil {
-		return nil, err
+	return next
+}
+
+// publish makes revisions of what is in the log, where anything changed. The changes that were kept back until now are
+// overtaken.
+func (s *Store) publish(ctx context.Context, before map[string]Revision, next []change, at time.Time) (map[string]Result, error) {
+	if len(next) == 0 {
+		return map[string]Result{}, nil
 	}
-	flows, err := s.logged(ctx, next, plan.At)
+	flows, err := s.logged(ctx, next, at)
 	if err != nil {
 		return nil, err
 	}
 	changed := slices.DeleteFunc(slices.Clone(next), func(c change) bool {
 		return flows[c.name] == Flow{} && before[c.name].Number > 0 && before[c.name].Definition == c.definition
 	})
-	sizes, err := s.apply(ctx, changed, plan.At)
+	sizes, err := s.apply(ctx, changed, at)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.release(ctx, namesOf(next)); err != nil {
 		return nil, err
 	}
 	s.sound = true
@@ -70,8 +91,23 @@ func (s *Store) Evaluate(ctx context.Context, plan audience.Plan) (map[string]Re
 	return results, nil
 }
 
-// log writes who enters and leaves (step 1), bucket by bucket.
-func (s *Store) log(ctx context.Context, plan audience.Plan, next []change) error {
+// target is a table that takes a difference: its INSERT, and what of a row follows the name of the audience. revision
+// stands for the array of the revisions to make.
+type target func(at time.Time, revisions string) (insert, columns string)
+
+func toLog(at time.Time, revisions string) (insert, columns string) {
+	return "membership_log (audience, at, profile, change, revision)", audience.Moment(at) + ", profile, " + word + ", " + revisions + "[number]"
+}
+
+func toStage(time.Time, string) (insert, columns string) {
+	return "membership_staged (audience, profile, change)", "profile, " + word
+}
+
+// word is the change of a row of a difference.
+const word = "if(is = 1, 'entered', 'left')"
+
+// compute writes who enters and leaves to a target, bucket by bucket.
+func (s *Store) compute(ctx context.Context, plan audience.Plan, next []change, to target) error {
 	var profiles uint64
 	// Merged profiles and older versions of rows are counted too: it is only a size.
 	if err := s.conn.QueryRow(ctx, "SELECT count() FROM profiles").Scan(&profiles); err != nil {
@@ -79,7 +115,7 @@ func (s *Store) log(ctx context.Context, plan audience.Plan, next []change) erro
 	}
 	count := int(profiles*uint64(len(next))/groupedRows) + 1
 	for i := range count {
-		if err := s.conn.Exec(large(ctx), difference(plan, next, audience.Bucket{Index: i, Count: count})); err != nil {
+		if err := s.conn.Exec(large(ctx), difference(plan, next, to, audience.Bucket{Index: i, Count: count})); err != nil {
 			return fmt.Errorf("evaluating %s: %w", listed(next), err)
 		}
 	}
@@ -98,19 +134,16 @@ func large(ctx context.Context) context.Context {
 	}))
 }
 
-// difference is the statement that logs how the members of a plan differ from the stored ones.
-func difference(plan audience.Plan, next []change, bucket audience.Bucket) string {
+// difference is the statement that writes how the members of a plan differ from the stored ones.
+func difference(plan audience.Plan, next []change, to target, bucket audience.Bucket) string {
 	names := quoted(namesOf(next))
-	numbers := make([]string, len(next))
-	for i, c := range next {
-		numbers[i] = strconv.FormatUint(c.revision, 10)
-	}
+	insert, columns := to(plan.At, numbersOf(next))
 	stored := "SELECT toUInt16(indexOf([" + names + "], toString(audience))) AS number, profile, 0 AS now, 1 AS before FROM memberships FINAL WHERE audience IN (" + names + ")"
 	if in := bucket.Has("profile"); in != "" {
 		stored += " AND " + in
 	}
-	return "INSERT INTO membership_log (audience, at, profile, change, revision)\n" +
-		"SELECT [" + names + "][number], " + audience.Moment(plan.At) + ", profile, if(is = 1, 'entered', 'left'), [" + strings.Join(numbers, ", ") + "][number]\n" +
+	return "INSERT INTO " + insert + "\n" +
+		"SELECT [" + names + "][number], " + columns + "\n" +
 		"FROM (\nSELECT number, profile, max(now) AS is, max(before) AS was\nFROM (\n" +
 		"SELECT audience AS number, profile, 1 AS now, 0 AS before FROM (\n" + plan.Members(bucket) + "\n)\nUNION ALL\n" + stored +
 		"\n)\nGROUP BY number, profile\nHAVING is != was\n)"
@@ -166,6 +199,9 @@ func (s *Store) settle(ctx context.Context, at time.Time) error {
 	if _, err := s.apply(ctx, left, at); err != nil {
 		return fmt.Errorf("completing what was interrupted: %w", err)
 	}
+	if err := s.recall(ctx); err != nil {
+		return err
+	}
 	s.sound = true
 	return nil
 }
@@ -189,16 +225,15 @@ func (s *Store) Remove(ctx context.Context, names []string, at time.Time) error 
 	for i, name := range names {
 		next[i] = change{name: name, revision: before[name].Number + 1}
 	}
-	numbers := make([]string, len(next))
-	for i, c := range next {
-		numbers[i] = strconv.FormatUint(c.revision, 10)
-	}
 	err = s.conn.Exec(ctx, "INSERT INTO membership_log (audience, at, profile, change, revision) SELECT audience, "+audience.Moment(at)+
-		", profile, 'left', ["+strings.Join(numbers, ", ")+"][indexOf(["+quoted(names)+"], toString(audience))] FROM memberships FINAL WHERE audience IN ("+quoted(names)+")")
+		", profile, 'left', "+numbersOf(next)+"[indexOf(["+quoted(names)+"], toString(audience))] FROM memberships FINAL WHERE audience IN ("+quoted(names)+")")
 	if err != nil {
 		return fmt.Errorf("removing the members of %s: %w", listed(next), err)
 	}
 	if _, err := s.apply(ctx, next, at); err != nil {
+		return err
+	}
+	if err := s.release(ctx, names); err != nil {
 		return err
 	}
 	s.sound = true

@@ -110,7 +110,7 @@ func TestRevisionsCountChangesOnly(t *testing.T) {
 	expect("made again, it goes on counting", evaluate(buyers(), noon.Add(6*time.Minute)), Result{Revision: 6, Size: 2, Entered: 2})
 }
 
-// broken fails the first statement that starts with a prefix, as a crash before it would.
+// broken fails every statement that starts with a prefix, as a crash before it would.
 type broken struct {
 	driver.Conn
 	prefix string

@@ -17,6 +17,8 @@ type Store struct {
 	conn driver.Conn
 	// sound says that no incomplete revision can be in the log. It is false at the start and after a failure.
 	sound bool
+	// holds are the changes that are kept back, by Audience. They are read again whenever sound was false.
+	holds map[string]Hold
 }
 
 // New makes a Store over a connection whose database is the Platform's.

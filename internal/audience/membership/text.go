@@ -2,6 +2,7 @@ package membership
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"kohort.dev/kohort/internal/audience"
@@ -29,6 +30,15 @@ func quoted(names []string) string {
 		out[i] = audience.Quote(name)
 	}
 	return strings.Join(out, ", ")
+}
+
+// numbersOf is the SQL array of the revisions of changes.
+func numbersOf(changes []change) string {
+	numbers := make([]string, len(changes))
+	for i, c := range changes {
+		numbers[i] = strconv.FormatUint(c.revision, 10)
+	}
+	return "[" + strings.Join(numbers, ", ") + "]"
 }
 
 // revisions is the SQL condition that a row is of one of the changes.
