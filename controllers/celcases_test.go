@@ -91,6 +91,7 @@ func sourceRules() []celCase {
 		kafka     = `kafka: {brokers: ["k:9092"], topics: [t]}`
 		nats      = `nats: {urls: ["nats://n:4222"], stream: S}`
 		connector = `connector: {input: {mqtt: {}}}`
+		webhook   = `webhook: {}`
 	)
 	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
 	auto := func(text string) string { return spec(`http: {autoscaling: {` + text + `}}`) }
@@ -98,6 +99,7 @@ func sourceRules() []celCase {
 		return spec(mapping, `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, `+text+`}`)
 	}
 	url := func(text string) string { return spec(mapping, `files: {format: CSV, `+text+`}`) }
+	hook := func(text string) string { return spec(mapping, `webhook: {`+text+`}`) }
 	window := func(text string) string { return spec(`http: {}, deduplication: {window: ` + text + `}`) }
 	return []celCase{
 		sized("Source", "a Source's name has at most 40 characters, for the names of its workloads are made from it", 40),
@@ -106,14 +108,23 @@ func sourceRules() []celCase {
 			goodNames: []string{"web", "web-2"}, badNames: []string{"2web", "web.eu"},
 		},
 		{
-			kind: "Source", path: "spec", message: "exactly one of http, files, sql, kafka, nats and connector is needed",
-			accepted: []string{spec(`http: {}`), spec(files, mapping), spec(sql, mapping), spec(kafka, mapping), spec(nats, mapping), spec(connector, mapping)},
-			refused:  []string{spec(mapping), spec(`http: {}`, files, mapping), spec(files, sql, mapping), spec(kafka, nats, mapping), spec(connector, sql, mapping)},
+			kind: "Source", path: "spec", message: "exactly one of http, files, sql, kafka, nats, connector and webhook is needed",
+			accepted: []string{spec(`http: {}`), spec(files, mapping), spec(sql, mapping), spec(kafka, mapping), spec(nats, mapping), spec(connector, mapping), spec(webhook, mapping)},
+			refused:  []string{spec(mapping), spec(`http: {}`, files, mapping), spec(files, sql, mapping), spec(kafka, nats, mapping), spec(connector, sql, mapping), spec(webhook, nats, mapping)},
 		},
 		{
 			kind: "Source", path: "spec", message: "the kind of a Source cannot be changed; make a new Source",
 			before: spec(files, mapping), accepted: []string{spec(`files: {url: "https://h.test/b.csv", format: JSONL}`, mapping)},
-			refused: []string{spec(`files: null`, sql, mapping), spec(`files: null, mapping: null, http: {}`), spec(`files: null`, kafka, mapping), spec(`files: null`, nats, mapping), spec(`files: null`, connector, mapping)},
+			refused: []string{spec(`files: null`, sql, mapping), spec(`files: null, mapping: null, http: {}`), spec(`files: null`, kafka, mapping), spec(`files: null`, nats, mapping), spec(`files: null`, connector, mapping), spec(`files: null`, webhook, mapping)},
+		},
+		{
+			kind: "Source", path: "spec.webhook", message: "verify HMAC, Stripe and StandardWebhooks need secretRef, the secret that the sender signs with",
+			accepted: []string{hook(``), hook(`verify: Token`), hook(`verify: Stripe, secretRef: {name: s, key: k}`)}, refused: []string{hook(`verify: Stripe`), hook(`verify: StandardWebhooks`)},
+		},
+		{
+			kind: "Source", path: "spec.webhook", message: "verify HMAC needs signature, where the request has it, and only it does",
+			accepted: []string{hook(`verify: HMAC, secretRef: {name: s, key: k}, signature: {header: X-Hub-Signature-256, prefix: "sha256="}`)},
+			refused:  []string{hook(`verify: HMAC, secretRef: {name: s, key: k}`), hook(`signature: {header: X-S}`), hook(`verify: Stripe, secretRef: {name: s, key: k}, signature: {header: X-S}`)},
 		},
 		{
 			kind: "Source", path: "spec.deduplication.window", message: "window is from 1m to 14d, in whole minutes, hours or days such as 24h",

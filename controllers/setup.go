@@ -176,7 +176,7 @@ func sourceSecrets(s *v1alpha1.Source) []string {
 	for _, c := range source.Credentials(s) {
 		names = append(names, c.Ref.Name)
 	}
-	if key := source.WriteKey(s); key != nil {
+	if key := source.MadeSecret(s); key != nil {
 		names = append(names, key.Name)
 	}
 	return names

@@ -95,7 +95,7 @@ func (r *sourceReconciler) serve(ctx context.Context, s *v1alpha1.Source, facts 
 		return *missing
 	}
 	var errs []error
-	if key := source.WriteKey(s); key != nil {
+	if key := source.MadeSecret(s); key != nil {
 		errs = append(errs, r.secrets.Ensure(ctx, s, *key))
 	}
 	children, err := source.Children(s, r.images)

@@ -96,6 +96,33 @@ func TestInvalidTrackingPlan(t *testing.T) {
 	s.ready(web, "web", metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
 
+// A webhook has a Service, and a secret that is made once when the spec names none.
+func TestWebhook(t *testing.T) {
+	s := newScene(t)
+	s.serving()
+	s.apply(`
+apiVersion: kohort.dev/v1alpha1
+kind: Source
+metadata: {name: tickets}
+spec: {platformRef: {name: shop}, mapping: root = this, webhook: {}}`)
+	s.available("tickets-listener")
+	hook := &v1alpha1.Source{}
+	message := s.ready(hook, "tickets", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Expect(message).To(gomega.ContainSubstring("takes requests at http://tickets-listener."))
+	s.Expect(hook.Status.Endpoint).To(gomega.Equal("http://tickets-listener." + s.namespace + ".svc"))
+	s.get("tickets-listener", &corev1.Service{})
+	secret := &corev1.Secret{}
+	s.get("tickets-webhook", secret)
+	s.Expect(len(secret.Data["secret"])).To(gomega.BeNumerically(">=", 32))
+	s.change("tickets", hook, func() {
+		hook.Spec.Webhook = &v1alpha1.WebhookSource{Verify: v1alpha1.VerifyStripe, SecretRef: &v1alpha1.SecretKeyReference{Name: "stripe", Key: "signing"}}
+	})
+	message = s.ready(hook, "tickets", metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+	s.Expect(message).To(gomega.ContainSubstring("spec.webhook.secretRef"))
+	s.secret("stripe", map[string]string{"signing": "whsec_x"})
+	s.ready(hook, "tickets", metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
 // The write key is made once; whoever changes it has changed it.
 func TestWriteKeyIsMadeOnce(t *testing.T) {
 	s := newScene(t)

@@ -17,8 +17,8 @@ const (
 )
 
 // SourceSpec describes one touchpoint. Exactly one of http, files, sql, kafka, nats and connector says where events come from.
-// +kubebuilder:validation:XValidation:rule="[has(self.http), has(self.files), has(self.sql), has(self.kafka), has(self.nats), has(self.connector)].filter(x, x).size() == 1",message="exactly one of http, files, sql, kafka, nats and connector is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.http) == has(oldSelf.http) && has(self.files) == has(oldSelf.files) && has(self.sql) == has(oldSelf.sql) && has(self.kafka) == has(oldSelf.kafka) && has(self.nats) == has(oldSelf.nats) && has(self.connector) == has(oldSelf.connector)",message="the kind of a Source cannot be changed; make a new Source"
+// +kubebuilder:validation:XValidation:rule="[has(self.http), has(self.files), has(self.sql), has(self.kafka), has(self.nats), has(self.connector), has(self.webhook)].filter(x, x).size() == 1",message="exactly one of http, files, sql, kafka, nats, connector and webhook is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.http) == has(oldSelf.http) && has(self.files) == has(oldSelf.files) && has(self.sql) == has(oldSelf.sql) && has(self.kafka) == has(oldSelf.kafka) && has(self.nats) == has(oldSelf.nats) && has(self.connector) == has(oldSelf.connector) && has(self.webhook) == has(oldSelf.webhook)",message="the kind of a Source cannot be changed; make a new Source"
 // +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.mapping)",message="mapping is required with every kind but http, and not used with http"
 // +kubebuilder:validation:XValidation:rule="!has(self.schedule) || has(self.files) || has(self.sql)",message="schedule is for files and sql; every other Source takes events at any time"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone needs a schedule"
@@ -48,6 +48,9 @@ type SourceSpec struct {
 	// connector reads any other queue, by an input of Bento's.
 	// +optional
 	Connector *ConnectorSource `json:"connector,omitempty"`
+	// webhook takes requests with any JSON, as other systems send them.
+	// +optional
+	Webhook *WebhookSource `json:"webhook,omitempty"`
 	// mapping (Bloblang) makes events of a record: root is one event or a list of events as Segment's tracking API
 	// writes them; deleted() leaves the record out.
 	// +kubebuilder:validation:MinLength=1
@@ -372,6 +375,60 @@ type ConnectorSource struct {
 	SecretRefs []NamedSecret `json:"secretRefs,omitempty"`
 }
 
+// WebhookVerification is how a request shows that its sender has the secret.
+// +kubebuilder:validation:Enum=Token;HMAC;Stripe;StandardWebhooks
+type WebhookVerification string
+
+// Verifications of webhooks.
+const (
+	// VerifyToken : the secret itself, as a bearer token or as the password of Basic authentication.
+	VerifyToken WebhookVerification = "Token"
+	// VerifyHMAC : an HMAC-SHA256 of the body in a header.
+	VerifyHMAC WebhookVerification = "HMAC"
+	// VerifyStripe : the header Stripe-Signature.
+	VerifyStripe WebhookVerification = "Stripe"
+	// VerifyStandardWebhooks : the headers of https://www.standardwebhooks.com, as Svix and others send them.
+	VerifyStandardWebhooks WebhookVerification = "StandardWebhooks"
+)
+
+// WebhookSource takes requests with any JSON, or a form.
+// +kubebuilder:validation:XValidation:rule="!has(self.verify) || self.verify == 'Token' || has(self.secretRef)",message="verify HMAC, Stripe and StandardWebhooks need secretRef, the secret that the sender signs with"
+// +kubebuilder:validation:XValidation:rule="(has(self.verify) && self.verify == 'HMAC') == has(self.signature)",message="verify HMAC needs signature, where the request has it, and only it does"
+type WebhookSource struct {
+	// secretRef names the secret that senders have. Default: one is made, in the Secret <source>-webhook, key secret.
+	// +optional
+	SecretRef *SecretKeyReference `json:"secretRef,omitempty"`
+	// verify says how a request shows that its sender has the secret. Default Token.
+	// +optional
+	Verify WebhookVerification `json:"verify,omitempty"`
+	// signature says where an HMAC stands.
+	// +optional
+	Signature *WebhookSignature `json:"signature,omitempty"`
+	// replicas that take requests. Default 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+}
+
+// WebhookSignature says where a request has the HMAC-SHA256 of its body.
+type WebhookSignature struct {
+	// header that has it, such as X-Hub-Signature-256.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9-]+$`
+	// +required
+	Header string `json:"header"`
+	// prefix of the header's value, such as sha256=.
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
+	Prefix string `json:"prefix,omitempty"`
+	// encoding of the HMAC. Default Hex.
+	// +kubebuilder:validation:Enum=Hex;Base64
+	// +optional
+	Encoding string `json:"encoding,omitempty"`
+}
+
 // NamedSecret is a secret by a name.
 type NamedSecret struct {
 	// name that ${NAME} in the input uses.
@@ -491,14 +548,25 @@ func (s *Source) Type() string {
 		return "nats"
 	case s.Spec.Connector != nil:
 		return "connector"
+	case s.Spec.Webhook != nil:
+		return "webhook"
 	default:
 		return "sql"
 	}
 }
 
-// Listens says that a listener reads all the time, rather than a collector that is sent to or runs that read once.
+// Listens says that a listener reads all the time, or takes requests, rather than a collector that SDKs send to or runs
+// that read once.
 func (s *Source) Listens() bool {
-	return s.Spec.Kafka != nil || s.Spec.NATS != nil || s.Spec.Connector != nil
+	return s.Spec.Kafka != nil || s.Spec.NATS != nil || s.Spec.Connector != nil || s.Spec.Webhook != nil
+}
+
+// WebhookSecret names the Secret and key that hold a webhook Source's secret.
+func (s *Source) WebhookSecret() SecretKeyReference {
+	if s.Spec.Webhook != nil && s.Spec.Webhook.SecretRef != nil {
+		return *s.Spec.Webhook.SecretRef
+	}
+	return SecretKeyReference{Name: s.Name + "-webhook", Key: "secret"}
 }
 
 // WriteKey names the Secret and key that hold an http Source's write key.

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
+	"kohort.dev/kohort/internal/collect"
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/source"
 	"kohort.dev/kohort/internal/stream"
@@ -25,7 +26,7 @@ import (
 type listenFlags struct {
 	streamURL, streamCredentials string
 	secrets                      []string
-	healthListen                 string
+	listen, healthListen         string
 	terminationLog               string
 }
 
@@ -43,6 +44,7 @@ func newListenCommand() *cobra.Command {
 	flags.StringVar(&f.streamURL, "stream-url", "", "NATS server, nats://host:port")
 	flags.StringVar(&f.streamCredentials, "stream-credentials-dir", "", "directory with the files username and password")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "NAME=file of a secret that the order names; repeatable")
+	flags.StringVar(&f.listen, "listen", ":8080", "address that a webhook takes requests at")
 	flags.StringVar(&f.healthListen, "health-listen", ":8081", "address of /healthz, /readyz and /metrics")
 	flags.StringVar(&f.terminationLog, "termination-log", run.TerminationPath, "file that the report is written to")
 	if err := command.MarkFlagRequired("stream-url"); err != nil {
@@ -74,6 +76,9 @@ func (f *listenFlags) run(ctx context.Context) error {
 		publisher.Close(closing)
 	}()
 	registry := prometheus.NewRegistry()
+	if order.Webhook != nil {
+		return f.hook(ctx, order, secrets, publisher, registry, log)
+	}
 	listener, err := source.NewListener(source.ListenOptions{
 		Order: order, Secrets: secrets, Log: publisher, Logger: log, Metrics: source.NewListenMetrics(registry), Now: time.Now,
 	})
@@ -100,6 +105,29 @@ func (f *listenFlags) run(ctx context.Context) error {
 	defer stopWatching()
 	go secrets.watch(ctx, stopWatching)
 	return listener.Run(ctx)
+}
+
+// hook takes requests until ctx ends, and then leaves without cutting anybody off.
+func (f *listenFlags) hook(ctx context.Context, order run.ListenOrder, secrets files, publisher *stream.Publisher, registry *prometheus.Registry, log *slog.Logger) error {
+	hook, err := source.NewWebhook(source.WebhookOptions{Order: order, Secrets: secrets, Log: publisher, Logger: log, Registerer: registry, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	var config net.ListenConfig
+	requests, err := config.Listen(ctx, "tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("listening for requests: %w", err)
+	}
+	health, err := config.Listen(ctx, "tcp", f.healthListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listening for health checks: %w", err), requests.Close())
+	}
+	log.Info("taking requests", "address", requests.Addr().String())
+	server := collect.Server{
+		Handler: hook, Ready: publisher.Ready, Gatherer: registry, MaxConnections: 1024,
+		DrainDelay: 5 * time.Second, DrainTimeout: 15 * time.Second, Logger: log,
+	}
+	return server.Serve(ctx, requests, health)
 }
 
 // serveHealth answers probes and scrapes until it is stopped.

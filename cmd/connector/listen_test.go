@@ -114,6 +114,83 @@ func TestListenerIsKilled(t *testing.T) {
 	t.Logf("%d messages came again after %d kills", repeated, kills)
 }
 
+// A webhook takes requests until it is told to end, answers those that came before, and then goes.
+func TestWebhook(t *testing.T) {
+	url, user, password := storetest.Stream(t)
+	credentials := warehousetest.Credentials(t, user, password)
+	js, err := stream.Connect(t.Context(), url, credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(js.Conn().Close)
+	order, err := json.Marshal(run.ListenOrder{
+		Platform: "shop", Source: "tickets", Party: "First", Mapping: `root = {"type": "track", "event": "Ticket", "userId": this.who}`, Webhook: &run.Hook{Verify: run.VerifyToken},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, health := freeAddress(t), freeAddress(t)
+	cmd := exec.Command(self, "listen", "--stream-url", url, "--stream-credentials-dir", credentials, "--listen", address, "--health-listen", health,
+		"--secret", "WEBHOOK_SECRET="+secret, "--termination-log", filepath.Join(t.TempDir(), "log"))
+	cmd.Env = append(os.Environ(), commandEnv+"=1", run.OrderVariable+"="+string(order))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	ask := func(method, address, token string) int {
+		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+address, bytes.NewReader([]byte(`{"who":"u1"}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0
+		}
+		_ = response.Body.Close()
+		return response.StatusCode
+	}
+	for deadline := time.Now().Add(20 * time.Second); ask(http.MethodGet, health+"/readyz", "") != http.StatusOK; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not become ready")
+		}
+	}
+	if status := ask(http.MethodPost, address, "hush"); status != http.StatusOK {
+		t.Errorf("an event gives %d", status)
+	}
+	// A secret that is replaced counts at once.
+	if err := os.WriteFile(secret, []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if old, renewed := ask(http.MethodPost, address, "hush"), ask(http.MethodPost, address, "new"); old != http.StatusUnauthorized || renewed != http.StatusOK {
+		t.Errorf("with the old secret %d, with the new one %d", old, renewed)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	for deadline := time.Now().Add(5 * time.Second); ask(http.MethodGet, health+"/readyz", "") != http.StatusServiceUnavailable; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not say that it goes")
+		}
+	}
+	if status := ask(http.MethodPost, address, "new"); status != http.StatusOK {
+		t.Errorf("while load balancers learn that it goes a request gives %d", status)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("a webhook that is told to end: %v", err)
+	}
+	seen, sequence := map[string]string{}, uint64(0)
+	if again := read(t, js, &sequence, seen); len(seen) != 1 || again != 2 { // the same body is the same event
+		t.Errorf("%d events, %d again", len(seen), again)
+	}
+}
+
 func produce(t *testing.T, brokers []string, messages int) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic("orders"))
 	if err != nil {

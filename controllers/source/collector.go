@@ -38,9 +38,20 @@ func Children(s *v1alpha1.Source, images workload.Images) ([]runtime.ApplyConfig
 	return Collector(s, images), nil
 }
 
+// server names what answers requests of a Source, and how its pods are found.
+type server struct {
+	name, namespace  string
+	labels, selector map[string]string
+}
+
+func collector(s *v1alpha1.Source) server {
+	return server{naming.Collector(s.Name), s.Namespace, labels(s), selector(s)}
+}
+
 // Collector are the children of an http Source except its write key.
 func Collector(s *v1alpha1.Source, images workload.Images) []runtime.ApplyConfiguration {
-	out := []runtime.ApplyConfiguration{collectorPolicy(s), service(s), disruptionBudget(s), deployment(s, images)}
+	c := collector(s)
+	out := []runtime.ApplyConfiguration{c.policy(), c.service(), c.disruptionBudget(), deployment(s, images)}
 	if Autoscaled(s) {
 		out = append(out, autoscaler(s))
 	}
@@ -50,12 +61,17 @@ func Collector(s *v1alpha1.Source, images workload.Images) []runtime.ApplyConfig
 // Autoscaled says that an autoscaler decides how many collectors there are.
 func Autoscaled(s *v1alpha1.Source) bool { return s.Spec.HTTP.Replicas == nil && !s.Spec.Suspend }
 
-// WriteKey is the Secret that is made when the spec names none; nil when it does.
-func WriteKey(s *v1alpha1.Source) *workload.Secret {
-	if s.Spec.HTTP == nil || s.Spec.HTTP.WriteKeySecretRef != nil {
+// MadeSecret is the write key, or the secret of a webhook, that is made when the spec names none; nil when it does.
+func MadeSecret(s *v1alpha1.Source) *workload.Secret {
+	var ref v1alpha1.SecretKeyReference
+	switch {
+	case s.Spec.HTTP != nil && s.Spec.HTTP.WriteKeySecretRef == nil:
+		ref = s.WriteKey()
+	case s.Spec.Webhook != nil && s.Spec.Webhook.SecretRef == nil:
+		ref = s.WebhookSecret()
+	default:
 		return nil
 	}
-	ref := s.WriteKey()
 	return &workload.Secret{Name: ref.Name, Labels: labels(s), Random: []string{ref.Key}}
 }
 
@@ -139,9 +155,9 @@ func chosen(http *v1alpha1.HTTPSource) []string {
 	return args
 }
 
-func service(s *v1alpha1.Source) *corev1ac.ServiceApplyConfiguration {
-	return corev1ac.Service(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).
-		WithSpec(corev1ac.ServiceSpec().WithSelector(selector(s)).
+func (s server) service() *corev1ac.ServiceApplyConfiguration {
+	return corev1ac.Service(s.name, s.namespace).WithLabels(s.labels).
+		WithSpec(corev1ac.ServiceSpec().WithSelector(s.selector).
 			WithPorts(corev1ac.ServicePort().WithName("http").WithPort(80).WithProtocol(corev1.ProtocolTCP).
 				WithTargetPort(intstr.FromString("http"))))
 }
@@ -164,23 +180,23 @@ func autoscaler(s *v1alpha1.Source) *autoscalingv2ac.HorizontalPodAutoscalerAppl
 					WithTarget(autoscalingv2ac.MetricTarget().WithType(autoscalingv2.UtilizationMetricType).WithAverageUtilization(cpu)))))
 }
 
-// disruptionBudget lets nodes be drained one collector at a time.
-func disruptionBudget(s *v1alpha1.Source) *policyv1ac.PodDisruptionBudgetApplyConfiguration {
-	return policyv1ac.PodDisruptionBudget(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).
+// disruptionBudget lets nodes be drained one pod at a time.
+func (s server) disruptionBudget() *policyv1ac.PodDisruptionBudgetApplyConfiguration {
+	return policyv1ac.PodDisruptionBudget(s.name, s.namespace).WithLabels(s.labels).
 		WithSpec(policyv1ac.PodDisruptionBudgetSpec().
 			WithMaxUnavailable(intstr.FromInt32(1)).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(s))))
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(s.selector)))
 }
 
-// collectorPolicy lets everybody send events; the write key says whose they are.
-func collectorPolicy(s *v1alpha1.Source) *networkingv1ac.NetworkPolicyApplyConfiguration {
+// policy lets everybody send; the key says whose it is.
+func (s server) policy() *networkingv1ac.NetworkPolicyApplyConfiguration {
 	port := func(number int32) *networkingv1ac.NetworkPolicyIngressRuleApplyConfiguration {
 		return networkingv1ac.NetworkPolicyIngressRule().WithPorts(networkingv1ac.NetworkPolicyPort().
 			WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromInt32(number)))
 	}
-	return networkingv1ac.NetworkPolicy(naming.Collector(s.Name), s.Namespace).WithLabels(labels(s)).
+	return networkingv1ac.NetworkPolicy(s.name, s.namespace).WithLabels(s.labels).
 		WithSpec(networkingv1ac.NetworkPolicySpec().
-			WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(selector(s))).
+			WithPodSelector(metav1ac.LabelSelector().WithMatchLabels(s.selector)).
 			WithPolicyTypes(networkingv1.PolicyTypeIngress).
 			WithIngress(port(workload.ServePort), port(workload.HealthPort)))
 }

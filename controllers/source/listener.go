@@ -52,6 +52,8 @@ func Credentials(s *v1alpha1.Source) []Credential {
 	case s.Spec.NATS != nil:
 		add(s.Spec.NATS.PasswordSecretRef, "spec.nats.passwordSecretRef", "NATS_PASSWORD")
 		add(s.Spec.NATS.CredentialsSecretRef, "spec.nats.credentialsSecretRef", "NATS_CREDENTIALS")
+	case s.Spec.Webhook != nil:
+		add(s.Spec.Webhook.SecretRef, "spec.webhook.secretRef", "WEBHOOK_SECRET")
 	case s.Spec.Connector != nil:
 		for i, named := range s.Spec.Connector.SecretRefs {
 			add(&named.SecretRef, fmt.Sprintf("spec.connector.secretRefs[%d].secretRef", i), named.Name)
@@ -78,6 +80,15 @@ func ListenOrder(s *v1alpha1.Source) run.ListenOrder {
 		}
 	case s.Spec.Connector != nil:
 		order.Connector = &run.Connector{Input: s.Spec.Connector.Input.Raw}
+	case s.Spec.Webhook != nil:
+		w := s.Spec.Webhook
+		order.Webhook = &run.Hook{Verify: string(w.Verify)}
+		if w.Verify == "" {
+			order.Webhook.Verify = run.VerifyToken
+		}
+		if g := w.Signature; g != nil {
+			order.Webhook.Header, order.Webhook.Prefix, order.Webhook.Base64 = g.Header, g.Prefix, g.Encoding == "Base64"
+		}
 	}
 	return order
 }
@@ -109,7 +120,14 @@ func Listener(s *v1alpha1.Source, images workload.Images) ([]runtime.ApplyConfig
 	args := []string{"--stream-url", platform.StreamURL(platformName, s.Namespace), "--stream-credentials-dir", workload.StreamCredentials, "--health-listen", ":8081"}
 	volumes := []*corev1ac.VolumeApplyConfiguration{workload.SecretVolume("stream", naming.Stream(platformName), "")}
 	mounts := []workload.Mount{{Volume: "stream", Path: workload.StreamCredentials, ReadOnly: true}}
-	for i, c := range Credentials(s) {
+	credentials := Credentials(s)
+	ports := map[string]int32{"health": workload.HealthPort}
+	if s.Spec.Webhook != nil {
+		args = append(args, "--listen", ":8080")
+		ports["http"] = workload.ServePort
+		credentials = []Credential{{Ref: s.WebhookSecret(), Name: "WEBHOOK_SECRET"}} // it may be one that is made
+	}
+	for i, c := range credentials {
 		name, directory := fmt.Sprintf("secret-%d", i), fmt.Sprintf("%s-%d", workload.SecretDirectory, i)
 		args = append(args, "--secret", c.Name+"="+directory+"/"+c.Ref.Key)
 		volumes = append(volumes, workload.SecretVolume(name, c.Ref.Name, c.Ref.Key))
@@ -121,7 +139,7 @@ func Listener(s *v1alpha1.Source, images workload.Images) ([]runtime.ApplyConfig
 			Name: "listener", Image: images.Connector,
 			Command: []string{workload.ConnectorBinary, "listen"}, Args: args,
 			Env:       []*corev1ac.EnvVarApplyConfiguration{env},
-			Ports:     map[string]int32{"health": workload.HealthPort},
+			Ports:     ports,
 			Resources: workload.Resources("50m", "64Mi", "512Mi"), GoMemory: true,
 			Mounts:  mounts,
 			Startup: workload.Probe("/healthz", "health", 2, 60),
@@ -131,12 +149,20 @@ func Listener(s *v1alpha1.Source, images workload.Images) ([]runtime.ApplyConfig
 	}
 	selector := map[string]string{v1alpha1.SourceLabel: s.Name, v1alpha1.ComponentLabel: naming.ComponentListener}
 	replicas := int32(1)
+	if s.Spec.Webhook != nil && s.Spec.Webhook.Replicas != nil {
+		replicas = *s.Spec.Webhook.Replicas
+	}
 	if s.Spec.Suspend {
 		replicas = 0
 	}
-	return []runtime.ApplyConfiguration{appsv1ac.Deployment(naming.Listener(s.Name), s.Namespace).WithLabels(listenerLabels(s)).
+	out := []runtime.ApplyConfiguration{appsv1ac.Deployment(naming.Listener(s.Name), s.Namespace).WithLabels(listenerLabels(s)).
 		WithSpec(appsv1ac.DeploymentSpec().WithReplicas(replicas).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector)).WithTemplate(pod.Template()))}, nil
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector)).WithTemplate(pod.Template()))}
+	if s.Spec.Webhook != nil {
+		l := server{naming.Listener(s.Name), s.Namespace, listenerLabels(s), selector}
+		out = append(out, l.policy(), l.service(), l.disruptionBudget())
+	}
+	return out, nil
 }
 
 func listenerLabels(s *v1alpha1.Source) map[string]string {

@@ -45,10 +45,16 @@ func Schedule(s *v1alpha1.Source) (*schedule.Schedule, error) {
 	return &parsed, nil
 }
 
-// Endpoint is where SDKs send to, inside the cluster; empty for a Source that is not http.
+// Endpoint is where requests are sent to, inside the cluster; empty for a Source that is neither http nor webhook.
 func Endpoint(s *v1alpha1.Source) string {
-	if s.Spec.HTTP == nil {
+	var name string
+	switch {
+	case s.Spec.HTTP != nil:
+		name = naming.Collector(s.Name)
+	case s.Spec.Webhook != nil:
+		name = naming.Listener(s.Name)
+	default:
 		return ""
 	}
-	return fmt.Sprintf("http://%s.%s.svc", naming.Collector(s.Name), s.Namespace)
+	return fmt.Sprintf("http://%s.%s.svc", name, s.Namespace)
 }

@@ -64,6 +64,9 @@ func TestGolden(t *testing.T) {
 		{"nats", listens(t, queue(v1alpha1.SourceSpec{Suspend: true, NATS: &v1alpha1.NATSSource{URLs: []string{"nats://n:4222"}, Stream: "S", Durable: "mine", CredentialsSecretRef: &own}}))},
 		{"connector", listens(t, queue(v1alpha1.SourceSpec{Connector: &v1alpha1.ConnectorSource{Input: apiextensionsv1.JSON{Raw: []byte(`{"mqtt":{"password":"${P}"}}`)},
 			SecretRefs: []v1alpha1.NamedSecret{{Name: "P", SecretRef: own}}}}))},
+		{"webhook", listens(t, queue(v1alpha1.SourceSpec{Webhook: &v1alpha1.WebhookSource{}}))},
+		{"webhook-signed", listens(t, queue(v1alpha1.SourceSpec{Webhook: &v1alpha1.WebhookSource{Replicas: &two, SecretRef: &own, Verify: v1alpha1.VerifyHMAC,
+			Signature: &v1alpha1.WebhookSignature{Header: "X-Shopify-Hmac-Sha256", Encoding: "Base64"}}}))[:1]},
 	} {
 		t.Run(c.name, func(t *testing.T) { golden.Compare(t, c.name, c.objects...) })
 	}

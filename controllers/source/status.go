@@ -48,6 +48,9 @@ func Available(s *v1alpha1.Source, f Facts) metav1.Condition {
 	if s.Listens() {
 		c.Type, who, does = v1alpha1.ConditionListenerAvailable, "the listener", "is connected and reads"
 	}
+	if s.Spec.Webhook != nil {
+		does = "takes requests at " + Endpoint(s)
+	}
 	switch trouble := workload.Trouble(f.Pods); {
 	case s.Spec.Suspend:
 		c.Reason, c.Message = v1alpha1.ReasonSuspended, "spec.suspend is true: "+who+" is stopped"

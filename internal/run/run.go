@@ -68,7 +68,8 @@ type SQL struct {
 	CursorColumn string `json:"cursorColumn,omitempty"`
 }
 
-// ListenOrder tells a listener what to read for as long as it runs. Exactly one of Kafka, NATS and Connector is set.
+// ListenOrder tells a listener what to read for as long as it runs. Exactly one of Kafka, NATS, Connector and Webhook is
+// set.
 // Credentials are in files that the flag --secret names.
 type ListenOrder struct {
 	Platform  string     `json:"platform"`
@@ -78,6 +79,7 @@ type ListenOrder struct {
 	Kafka     *Kafka     `json:"kafka,omitempty"`
 	NATS      *NATS      `json:"nats,omitempty"`
 	Connector *Connector `json:"connector,omitempty"`
+	Webhook   *Hook      `json:"webhook,omitempty"`
 }
 
 // Kafka names topics. The secrets are KAFKA_PASSWORD, if there is a user, and KAFKA_CA, if CA says so.
@@ -108,6 +110,23 @@ type NATS struct {
 type Connector struct {
 	Input json.RawMessage `json:"input"`
 }
+
+// Hook says how requests show that their sender has the secret WEBHOOK_SECRET.
+type Hook struct {
+	Verify string `json:"verify,omitempty"` // VerifyToken and so on
+	// Header of an HMAC, what stands before it there, and whether it is in base64 and not in hexadecimal digits.
+	Header string `json:"header,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+	Base64 bool   `json:"base64,omitempty"`
+}
+
+// Ways of Hook.Verify.
+const (
+	VerifyToken            = "Token"
+	VerifyHMAC             = "HMAC"
+	VerifyStripe           = "Stripe"
+	VerifyStandardWebhooks = "StandardWebhooks"
+)
 
 // SyncOrder tells a sync what to deliver where.
 type SyncOrder struct {

@@ -41,7 +41,7 @@ func TestManifestsAndMappingsOfTheDocumentation(t *testing.T) {
 			}
 		}
 	}
-	if len(types) != 6 {
+	if len(types) != 7 {
 		t.Errorf("the pages show manifests of %v; each kind needs one", types)
 	}
 	recipes := regexp.MustCompile("(?m)^\\| [^|]+ \\| `(root(?:[^`])*)`").FindAllStringSubmatch(string(page), -1)
