@@ -127,6 +127,14 @@ func sourceRules() []celCase {
 			refused:  []string{hook(`verify: HMAC, secretRef: {name: s, key: k}`), hook(`signature: {header: X-S}`), hook(`verify: Stripe, secretRef: {name: s, key: k}, signature: {header: X-S}`)},
 		},
 		{
+			kind: "Source", path: "spec", message: "startingDeadline and catchUp need a schedule",
+			accepted: []string{spec(files, mapping, `schedule: 1h, startingDeadline: 10m, catchUp: Latest`)}, refused: []string{spec(files, mapping, `startingDeadline: 10m`), spec(files, mapping, `catchUp: Latest`)},
+		},
+		{
+			kind: "Source", path: "spec", message: "catchUp All needs startingDeadline, which says how far back it goes",
+			accepted: []string{spec(files, mapping, `schedule: 1h, startingDeadline: 2d, catchUp: All`)}, refused: []string{spec(files, mapping, `schedule: 1h, catchUp: All`)},
+		},
+		{
 			kind: "Source", path: "spec.deduplication.window", message: "window is from 1m to 14d, in whole minutes, hours or days such as 24h",
 			accepted: []string{window("1m"), window("20160m"), window("336h"), window("14d")},
 			refused:  []string{window("0m"), window("60s"), window("20161m"), window("337h"), window("15d"), window("1h30m"), window("1y")},

@@ -126,7 +126,8 @@ func (r *sourceReconciler) pull(ctx context.Context, s *v1alpha1.Source, facts s
 	if err != nil {
 		return outcome.Stall(v1alpha1.ReasonInvalidSpec, err.Error())
 	}
-	start, next := runs.Decide(wish, newest, r.now())
+	decision := runs.Decide(wish, newest, r.now())
+	start, next := decision.Start, decision.Next
 	missing := source.Missing(facts)
 	if start != nil && missing == nil && facts.Platform.Serves && !s.Spec.Suspend {
 		job, err := source.Pull(s, *start, wish.Order, r.images)
@@ -154,7 +155,7 @@ func (r *sourceReconciler) pull(ctx context.Context, s *v1alpha1.Source, facts s
 		}
 	}
 	if s.Spec.Suspend {
-		next = time.Time{}
+		next, decision.Next = time.Time{}, time.Time{}
 	}
 	s.Status.NextRun = timeOf(next)
 	verdict := runs.Judge(newest, finished, wish.Order, wish.OnChange)
@@ -162,7 +163,7 @@ func (r *sourceReconciler) pull(ctx context.Context, s *v1alpha1.Source, facts s
 	if missing != nil && !s.Spec.Suspend {
 		return *missing
 	}
-	return source.Pulls(s, facts, verdict, next).Again(until(next, r.now())).Again(settle(records))
+	return source.Pulls(s, facts, verdict, decision).Again(until(next, r.now())).Again(settle(records))
 }
 
 func (r *sourceReconciler) setup(mgr ctrl.Manager, o Options) error {

@@ -83,7 +83,8 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 	if err != nil {
 		return outcome.Stall(v1alpha1.ReasonInvalidSpec, err.Error())
 	}
-	start, next := runs.Decide(wish, newest, r.now())
+	decision := runs.Decide(wish, newest, r.now())
+	start, next := decision.Start, decision.Next
 	missing, suspended := sync.Missing(s, facts), sync.Suspended(s, facts)
 	if start != nil && missing == nil && suspended == "" {
 		job, err := sync.Deliver(s, facts, *start, wish.Order, r.images)

@@ -81,6 +81,9 @@ type Run struct {
 	// slot is the moment that the schedule asked for.
 	// +optional
 	Slot *metav1.Time `json:"slot,omitempty"`
+	// from is the beginning of the time that a scheduled run of a Source covers; slot is its end.
+	// +optional
+	From *metav1.Time `json:"from,omitempty"`
 	// started is when the Job started.
 	// +optional
 	Started *metav1.Time `json:"started,omitempty"`

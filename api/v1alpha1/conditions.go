@@ -60,6 +60,8 @@ const (
 	ReasonDestinationUnreachable = "DestinationUnreachable"
 	// ReasonSourceUnreachable : a file or a database that the Source reads cannot be reached.
 	ReasonSourceUnreachable = "SourceUnreachable"
+	// ReasonRunMissed : a run could not start within spec.startingDeadline; the next one covers its time.
+	ReasonRunMissed = "RunMissed"
 	// ReasonMappingInvalid : spec.mapping does not parse, or fails for every row.
 	ReasonMappingInvalid = "MappingInvalid"
 	// ReasonTrackingPlanInvalid : a schema of spec.trackingPlan does not compile; the plan of before stays in force.

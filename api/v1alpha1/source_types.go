@@ -22,6 +22,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.mapping)",message="mapping is required with every kind but http, and not used with http"
 // +kubebuilder:validation:XValidation:rule="!has(self.schedule) || has(self.files) || has(self.sql)",message="schedule is for files and sql; every other Source takes events at any time"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone needs a schedule"
+// +kubebuilder:validation:XValidation:rule="!(has(self.startingDeadline) || has(self.catchUp)) || has(self.schedule)",message="startingDeadline and catchUp need a schedule"
+// +kubebuilder:validation:XValidation:rule="!has(self.catchUp) || self.catchUp != 'All' || has(self.startingDeadline)",message="catchUp All needs startingDeadline, which says how far back it goes"
 type SourceSpec struct {
 	// platformRef names the Platform that receives the events.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Source"
@@ -64,6 +66,15 @@ type SourceSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	TimeZone string `json:"timeZone,omitempty"`
+	// startingDeadline is how late a run may start. A slot that could not be run so long, because the Platform did not serve
+	// or the run before took its time, is passed over. Default: none, however late.
+	// +optional
+	StartingDeadline Duration `json:"startingDeadline,omitempty"`
+	// catchUp says which of the slots that were missed are run: Latest alone, which covers the time of all (the default), or
+	// All, one after the other.
+	// +kubebuilder:validation:Enum=Latest;All
+	// +optional
+	CatchUp CatchUp `json:"catchUp,omitempty"`
 	// trackingPlan says what events look like, and what happens to those that look otherwise.
 	// +optional
 	TrackingPlan *TrackingPlan `json:"trackingPlan,omitempty"`
@@ -74,6 +85,15 @@ type SourceSpec struct {
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
+
+// CatchUp says which of the slots that were missed are run.
+type CatchUp string
+
+// Values of CatchUp.
+const (
+	CatchUpLatest CatchUp = "Latest"
+	CatchUpAll    CatchUp = "All"
+)
 
 // HTTPSource is a collector that SDKs send to.
 // +kubebuilder:validation:XValidation:rule="!(has(self.replicas) && has(self.autoscaling))",message="either replicas or autoscaling, not both"

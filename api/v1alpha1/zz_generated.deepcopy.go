@@ -1335,6 +1335,10 @@ func (in *Run) DeepCopyInto(out *Run) {
 		in, out := &in.Slot, &out.Slot
 		*out = (*in).DeepCopy()
 	}
+	if in.From != nil {
+		in, out := &in.From, &out.From
+		*out = (*in).DeepCopy()
+	}
 	if in.Started != nil {
 		in, out := &in.Started, &out.Started
 		*out = (*in).DeepCopy()

@@ -8,6 +8,8 @@ import (
 
 	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
 
+	"github.com/prometheus/common/model"
+
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/controllers/internal/naming"
 	"kohort.dev/kohort/controllers/internal/runs"
@@ -45,12 +47,37 @@ func Wish(s *v1alpha1.Source) (runs.Wish, error) {
 	if err != nil {
 		return runs.Wish{}, err
 	}
-	return runs.Wish{
+	wish := runs.Wish{
 		Owner: s.Name, Anchor: s.CreationTimestamp.Time, Schedule: parsed,
 		Request: runs.Requested(s.Annotations), Handled: s.Status.LastHandledRequest,
 		Order: order, Version: fmt.Sprint(s.Generation),
-		OnChange: parsed == nil, OnRepair: true,
-	}, nil
+		OnChange: parsed == nil, OnRepair: true, Intervals: true, CatchUp: s.Spec.CatchUp == v1alpha1.CatchUpAll,
+	}
+	if text := s.Spec.StartingDeadline; text != "" {
+		deadline, err := model.ParseDuration(string(text))
+		if err != nil {
+			return runs.Wish{}, fmt.Errorf("spec.startingDeadline: %w", err)
+		}
+		wish.Deadline = time.Duration(deadline)
+	}
+	return wish, checkPlaceholders(s)
+}
+
+// checkPlaceholders refuses a text that asks for the time that a run covers, and that will not get it.
+func checkPlaceholders(s *v1alpha1.Source) error {
+	field, text := "spec.files.url", ""
+	if s.Spec.Files != nil {
+		text = s.Spec.Files.URL
+	} else if s.Spec.SQL != nil {
+		field, text = "spec.sql.query", s.Spec.SQL.Query
+	}
+	if err := run.CheckPlaceholders(text); err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	if s.Spec.Schedule == "" && run.HasPlaceholder(text) {
+		return fmt.Errorf("%s has a place for the time that a run covers, which only runs of a schedule have; set spec.schedule", field)
+	}
+	return nil
 }
 
 // Pull is the Job of one run.
@@ -58,6 +85,9 @@ func Pull(s *v1alpha1.Source, start runs.Start, fingerprint string, images workl
 	order := Order(s)
 	order.Slot = start.Slot.UTC().Truncate(time.Second)
 	order.Again = start.Request != ""
+	if !start.From.IsZero() {
+		order.Interval = &run.Interval{From: start.From.UTC(), To: order.Slot, Zone: s.Spec.TimeZone}
+	}
 	env, err := workload.Order(order)
 	if err != nil {
 		return nil, fmt.Errorf("building the run %s: %w", start.Name, err)
@@ -96,7 +126,7 @@ func Pull(s *v1alpha1.Source, start runs.Start, fingerprint string, images workl
 	return workload.Job{
 		Name: start.Name, Namespace: s.Namespace,
 		Labels: workload.RunLabels(platformName, naming.ComponentPuller, s.Name, v1alpha1.SourceLabel),
-		Slot:   start.Slot, Order: fingerprint, Generation: s.Generation, Request: start.Request,
+		Slot:   start.Slot, From: start.From, Order: fingerprint, Generation: s.Generation, Request: start.Request,
 		Volumes: volumes,
 		Container: workload.Container{
 			Name: "pull", Image: images.Connector,

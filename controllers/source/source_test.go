@@ -1,15 +1,18 @@
 package source
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 
 	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/facts"
 	"kohort.dev/kohort/controllers/internal/golden"
 	"kohort.dev/kohort/controllers/internal/podsecurity"
 	"kohort.dev/kohort/controllers/internal/runs"
@@ -37,7 +40,7 @@ func files() *v1alpha1.Source {
 		URL: "file:///in/*.csv", ClaimRef: &v1alpha1.LocalReference{Name: "drop"}, Format: v1alpha1.FormatCSV}})
 }
 
-var start = runs.Start{Name: "crm-1764000000", Slot: time.Unix(1764000000, 0), Request: "now"}
+var start = runs.Start{Name: "crm-1764000000", Slot: time.Unix(1764000000, 0), From: time.Unix(1763996400, 0), Request: "now"}
 
 func TestGolden(t *testing.T) {
 	two, ninety, large := int32(2), int32(90), int32(4_096_000)
@@ -151,6 +154,49 @@ func TestOrderFollowsTheSpec(t *testing.T) {
 	} {
 		if fingerprint(change) == same {
 			t.Errorf("%s does not change the order", why)
+		}
+	}
+}
+
+func TestAMissedRunIsTold(t *testing.T) {
+	s := files()
+	s.Spec.Schedule, s.Spec.StartingDeadline = "1h", "10m"
+	succeeded := runs.Judge(nil, &runs.Record{Run: v1alpha1.Run{Name: "x", Result: v1alpha1.RunSucceeded}}, "", false)
+	failed := runs.Judge(nil, &runs.Record{Run: v1alpha1.Run{Name: "x", Result: v1alpha1.RunFailed, Reason: "QueryFailed"}}, "", false)
+	serving := Facts{Platform: facts.Platform{Found: true, Serves: true}}
+	for _, c := range []struct {
+		why     string
+		verdict runs.Verdict
+		missed  time.Time
+		want    string
+	}{
+		{"missed, after one that succeeded", succeeded, time.Unix(1764000000, 0), v1alpha1.ReasonRunMissed},
+		{"missed, before any", runs.Judge(nil, nil, "", false), time.Unix(1764000000, 0), v1alpha1.ReasonRunMissed},
+		{"a failure is told first", failed, time.Unix(1764000000, 0), "QueryFailed"},
+		{"none was missed", succeeded, time.Time{}, v1alpha1.ReasonReady},
+	} {
+		status := &v1alpha1.CommonStatus{}
+		Pulls(s, serving, c.verdict, runs.Decision{Missed: c.missed}).Summarise(status, 1, time.Unix(1, 0))
+		if got := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); got == nil || got.Reason != c.want {
+			t.Errorf("%s: %+v", c.why, got)
+		}
+	}
+}
+
+func TestPlaceholders(t *testing.T) {
+	for url, says := range map[string]string{
+		"file:///in/{from:yyyy}.csv": "set spec.schedule",
+		"file:///in/{from:YYYY}.csv": "spec.files.url: {from:YYYY} is no place for a time",
+		"file:///in/plain.csv":       "",
+	} {
+		s := files()
+		s.Spec.Files.URL = url
+		if _, err := Wish(s); (says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", url, err, says)
+		}
+		s.Spec.Schedule = "1h"
+		if _, err := Wish(s); (err == nil) != (says != "spec.files.url: {from:YYYY} is no place for a time") {
+			t.Errorf("%s with a schedule: %v", url, err)
 		}
 	}
 }

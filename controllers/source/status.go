@@ -84,16 +84,18 @@ func Served(s *v1alpha1.Source, f Facts, available metav1.Condition) outcome.Out
 }
 
 // Pulls is Ready of a files or sql Source that nothing is missing for.
-func Pulls(s *v1alpha1.Source, f Facts, verdict runs.Verdict, next time.Time) outcome.Outcome {
+func Pulls(s *v1alpha1.Source, f Facts, verdict runs.Verdict, d runs.Decision) outcome.Outcome {
 	switch {
 	case s.Spec.Suspend:
 		return outcome.Done(v1alpha1.ReasonSuspended, "no run is started; set spec.suspend to false to go on")
 	case !f.Platform.Serves:
 		return f.Platform.NotServing()
+	case !d.Missed.IsZero() && (verdict.Outcome == nil || verdict.Condition.Status == metav1.ConditionTrue):
+		return outcome.Done(v1alpha1.ReasonRunMissed, fmt.Sprintf("the run of %s could not start within spec.startingDeadline (%s); the next one covers its time", d.Missed.Format(time.RFC3339), s.Spec.StartingDeadline))
 	case verdict.Outcome != nil:
 		return *verdict.Outcome
-	case !next.IsZero():
-		return outcome.Done(v1alpha1.ReasonAwaitingFirstRun, "the first run is at "+next.Format(time.RFC3339))
+	case !d.Next.IsZero():
+		return outcome.Done(v1alpha1.ReasonAwaitingFirstRun, "the first run is at "+d.Next.Format(time.RFC3339))
 	default:
 		return outcome.Progress(v1alpha1.ReasonProgressing, "the run is about to start")
 	}

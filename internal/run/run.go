@@ -40,9 +40,11 @@ type PullOrder struct {
 	Slot     time.Time `json:"slot"`  // the moment that the schedule asked for, UTC
 	Mapping  string    `json:"mapping"`
 	// Again reads also files that have not changed since they were read: a person asked for the run.
-	Again bool   `json:"again,omitempty"`
-	Files *Files `json:"files,omitempty"`
-	SQL   *SQL   `json:"sql,omitempty"`
+	Again bool `json:"again,omitempty"`
+	// Interval that the run covers; nil without a schedule.
+	Interval *Interval `json:"interval,omitempty"`
+	Files    *Files    `json:"files,omitempty"`
+	SQL      *SQL      `json:"sql,omitempty"`
 }
 
 // Files names the files to read.

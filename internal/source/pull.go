@@ -66,6 +66,9 @@ func (p *pull) run(ctx context.Context) (err error) {
 	if p.mapping, err = compileMapping(p.Order.Mapping); err != nil {
 		return err
 	}
+	if err := p.cover(); err != nil {
+		return err
+	}
 	p.out = newOutlet(ctx, p.Log, p.Order.Source, p.Order.Party, p.Now)
 	defer func() { // publishing that failed is the cause of what the readers say about their context
 		if drained := p.out.drain(ctx); drained != nil && (err == nil || errors.Is(err, context.Canceled)) {
@@ -80,6 +83,31 @@ func (p *pull) run(ctx context.Context) (err error) {
 	default:
 		return run.Refuse(reasonRunFailed, "the order names neither files nor sql")
 	}
+}
+
+// cover puts the interval that the run covers into what is read, and shows it to the mapping.
+func (p *pull) cover() error {
+	if p.Order.Interval == nil {
+		return nil
+	}
+	i := *p.Order.Interval
+	p.mapping.metadata = map[string]string{"from": i.From.UTC().Format(time.RFC3339), "to": i.To.UTC().Format(time.RFC3339)}
+	var err error
+	if p.Order.Files != nil {
+		files := *p.Order.Files
+		if files.URL, err = i.Fill(files.URL); err != nil {
+			return run.Refuse(reasonInvalidSpec, "spec.files.url: %w", err)
+		}
+		p.Order.Files = &files
+	}
+	if p.Order.SQL != nil {
+		query := *p.Order.SQL
+		if query.Query, err = i.Fill(query.Query); err != nil {
+			return run.Refuse(reasonInvalidSpec, "spec.sql.query: %w", err)
+		}
+		p.Order.SQL = &query
+	}
+	return nil
 }
 
 func (p *pull) report() run.Report {

@@ -395,3 +395,24 @@ func TestReasonsAreThoseOfTheAPI(t *testing.T) {
 		t.Errorf("(-api +here):\n%s", diff)
 	}
 }
+
+// A run reads what its interval names, and tells the mapping what it covers.
+func TestInterval(t *testing.T) {
+	b := newBench(t)
+	b.file(t, "orders-2026-11-22.csv", "id\n1\n")
+	b.file(t, "orders-2026-11-23.csv", "id\n2\n")
+	order := run.PullOrder{
+		Mapping:  `root = {"type": "track", "event": "Order", "userId": this.id, "properties": {"from": metadata("from"), "to": metadata("to")}}`,
+		Files:    &run.Files{URL: "file:///orders-{from:yyyy-MM-dd}.csv", Format: "CSV"},
+		Interval: &run.Interval{From: slot.Add(-24 * time.Hour), To: slot},
+	}
+	if report := b.pull(t, order); report.Published != 1 {
+		t.Errorf("report %+v", report)
+	}
+	got := b.events(t)
+	if len(got.Events) != 1 || got.Events[0].UserID != "1" || got.Events[0].Properties != `{"from":"2026-11-22T06:00:00Z","to":"2026-11-23T06:00:00Z"}` {
+		t.Errorf("events %+v", got.Events)
+	}
+	order.Files.URL = "file:///orders-{from:YYYY}.csv"
+	b.fail(t, order, reasonInvalidSpec, true)
+}

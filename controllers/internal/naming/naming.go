@@ -36,6 +36,8 @@ const (
 const (
 	// SlotAnnotation is the moment that the run stands for, RFC 3339.
 	SlotAnnotation = "kohort.dev/slot"
+	// FromAnnotation is the beginning of the time that the run covers, RFC 3339.
+	FromAnnotation = "kohort.dev/from"
 	// OrderAnnotation is the fingerprint of what the run was asked to do.
 	OrderAnnotation = "kohort.dev/order"
 	// GenerationAnnotation is the generation of the Source, or of the Sync's Audience, that the run was made from.

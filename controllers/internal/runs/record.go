@@ -68,6 +68,9 @@ func Observe(job *batchv1.Job, pods []corev1.Pod, describe func(run.Report) stri
 	if slot, err := time.Parse(time.RFC3339, job.Annotations[naming.SlotAnnotation]); err == nil {
 		r.Run.Slot = &metav1.Time{Time: slot.UTC()}
 	}
+	if from, err := time.Parse(time.RFC3339, job.Annotations[naming.FromAnnotation]); err == nil {
+		r.Run.From = &metav1.Time{Time: from.UTC()}
+	}
 	pods = slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return !metav1.IsControlledBy(&p, job) })
 	slices.SortFunc(pods, func(a, b corev1.Pod) int {
 		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))

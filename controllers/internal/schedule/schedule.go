@@ -1,8 +1,7 @@
 // Package schedule turns an interval or a cron expression into slots: the moments that runs stand for.
 //
 // Slots are a function of the schedule and of an anchor, the creation of the object, so that a controller that starts
-// over finds the same ones. Of slots that were missed only the newest counts: a run takes what is there, and two in a
-// row would find nothing new.
+// over finds the same ones.
 package schedule
 
 import (
@@ -61,6 +60,17 @@ func (s Schedule) Last(anchor, now time.Time) (time.Time, bool) {
 		return anchor.Add(now.Sub(anchor) / s.every * s.every).UTC(), true
 	}
 	return s.tickUntil(anchor, now)
+}
+
+// Before is the slot before a slot, whenever the object was made.
+func (s Schedule) Before(slot time.Time) time.Time {
+	if s.every > 0 {
+		return slot.Add(-s.every).UTC()
+	}
+	if tick, ok := s.tickUntil(time.Time{}, slot.Add(-time.Second)); ok {
+		return tick
+	}
+	return slot.UTC() // there is none
 }
 
 // Next is the first slot after now; false when a cron expression has none.

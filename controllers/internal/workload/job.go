@@ -31,7 +31,8 @@ type Job struct {
 	Name, Namespace string
 	Labels          map[string]string
 	Slot            time.Time
-	Order           string // fingerprint
+	From            time.Time // zero: not known
+	Order           string    // fingerprint
 	Generation      int64
 	Request         string
 	Drain           bool
@@ -45,6 +46,9 @@ func (j Job) Build() *batchv1ac.JobApplyConfiguration {
 		naming.SlotAnnotation:       j.Slot.UTC().Format(time.RFC3339),
 		naming.OrderAnnotation:      j.Order,
 		naming.GenerationAnnotation: strconv.FormatInt(j.Generation, 10),
+	}
+	if !j.From.IsZero() {
+		annotations[naming.FromAnnotation] = j.From.UTC().Format(time.RFC3339)
 	}
 	if j.Request != "" {
 		annotations[naming.RequestAnnotation] = j.Request
