@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"testing"
+	"time"
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -114,6 +115,30 @@ func TestAudienceOfAChangeThatIsTooLarge(t *testing.T) {
 	s.ready(&v1alpha1.Sync{}, "vip-mailer", metav1.ConditionTrue, v1alpha1.ReasonReady)
 	s.Eventually(func() []string { return s.events("Audience", "vip") }).Should(gomega.ContainElement(gomega.ContainSubstring("ChangeTooLarge")))
 	s.evaluate("vip")
+	s.ready(a, "vip", metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
+// Members that were brought back are what was asked for, so the Audience is Ready, but says so; they are delivered at once.
+func TestAudienceThatIsRolledBack(t *testing.T) {
+	s := newScene(t)
+	s.delivered()
+	a := &v1alpha1.Audience{}
+	s.engine("Audience", "vip", map[string]any{"evaluatedGeneration": 1, "revision": 7,
+		"conditions": []any{verdict("Evaluated", "False", "RevisionNotFound", "there is no revision 9", 1)}})
+	s.ready(a, "vip", metav1.ConditionFalse, v1alpha1.ReasonRevisionNotFound)
+	s.Expect(meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionStalled)).To(gomega.BeTrue(), "only a person knows which is meant")
+	s.engine("Audience", "vip", map[string]any{"evaluatedGeneration": 1, "revision": 8, "rolledBackTo": 4,
+		"conditions": []any{verdict("Evaluated", "False", "RolledBack", "the members are those of revision 4", 1)}})
+	s.ready(&v1alpha1.Sync{}, "vip-mailer", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	s.ready(a, "vip", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	s.succeed(s.syncJob(), run.Report{Members: 1, Removed: 1})
+	message := s.ready(a, "vip", metav1.ConditionTrue, v1alpha1.ReasonRolledBack)
+	s.Expect(message).To(gomega.HavePrefix("the members are those of revision 4"))
+	again := verdict("Evaluated", "True", "Evaluated", "2 members", 1)
+	again["lastTransitionTime"] = time.Now().Add(time.Minute).UTC().Format(time.RFC3339) // this test may take less than a second
+	s.engine("Audience", "vip", map[string]any{"evaluatedGeneration": 1, "revision": 9, "conditions": []any{again}})
+	s.ready(a, "vip", metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	s.succeed(s.syncJob(), run.Report{Members: 2, Added: 1})
 	s.ready(a, "vip", metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
 

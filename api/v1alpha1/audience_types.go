@@ -291,6 +291,10 @@ type AudienceStatus struct {
 	// held is the change that spec.guard keeps back; absent when there is none. Written by the engine.
 	// +optional
 	Held *HeldChange `json:"held,omitempty"`
+	// rolledBackTo is the revision whose members were brought back; absent when they are those of the rule. Written by the
+	// engine.
+	// +optional
+	RolledBackTo *int64 `json:"rolledBackTo,omitempty"`
 	// synced is how many of the destinations hold the members, such as 2/3.
 	// +kubebuilder:validation:MaxLength=16
 	// +optional

@@ -10,6 +10,9 @@ const (
 	RequestedAtAnnotation = "kohort.dev/requested-at"
 	// ApproveAnnotation on an Audience lets the change through that its guard keeps back and whose token it names.
 	ApproveAnnotation = "kohort.dev/approve"
+	// RollbackAnnotation on an Audience names the revision whose members are brought back. While it is there, the rule is
+	// not evaluated.
+	RollbackAnnotation = "kohort.dev/rollback-to"
 	// PlatformLabel names the Platform that an object belongs to.
 	PlatformLabel = "kohort.dev/platform"
 	// ComponentLabel names the part of a Platform that a workload is: store, engine, collector, puller or sync.

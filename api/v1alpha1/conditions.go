@@ -90,6 +90,10 @@ const (
 	ReasonEvaluationFailed = "EvaluationFailed"
 	// ReasonChangeTooLarge : the newest evaluation would change more than spec.guard lets pass, and waits for approval.
 	ReasonChangeTooLarge = "ChangeTooLarge"
+	// ReasonRolledBack : the members are those of an earlier revision, and the rule is not evaluated.
+	ReasonRolledBack = "RolledBack"
+	// ReasonRevisionNotFound : the revision to go back to is not there, or not any more.
+	ReasonRevisionNotFound = "RevisionNotFound"
 	// ReasonNameTaken : an object that the controller has to make exists and belongs to somebody else.
 	ReasonNameTaken = "NameTaken"
 	// ReasonVolumeCannotGrow (Platform): the volume's claim cannot take the size of the spec; the message says why.

@@ -113,6 +113,10 @@ func Summary(a *v1alpha1.Audience, f Facts, synced metav1.Condition, late *v1alp
 		return *o
 	}
 	if synced.Status == metav1.ConditionTrue {
+		evaluated := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionEvaluated)
+		if evaluated != nil && evaluated.Reason == v1alpha1.ReasonRolledBack {
+			return outcome.Done(evaluated.Reason, evaluated.Message+"; "+synced.Message)
+		}
 		return outcome.Done(v1alpha1.ReasonReady, synced.Message)
 	}
 	if late != nil && meta.IsStatusConditionTrue(late.Status.Conditions, v1alpha1.ConditionStalled) {
@@ -132,11 +136,11 @@ func evaluation(a *v1alpha1.Audience, f Facts) *outcome.Outcome {
 	evaluated := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionEvaluated)
 	current := evaluated != nil && evaluated.ObservedGeneration == a.Generation
 	switch {
-	case current && evaluated.Status == metav1.ConditionTrue:
+	case current && (evaluated.Status == metav1.ConditionTrue || evaluated.Reason == v1alpha1.ReasonRolledBack):
 		return nil
 	case f.Platform.Suspended:
 		o = f.Platform.Stopped()
-	case current && evaluated.Reason == v1alpha1.ReasonChangeTooLarge:
+	case current && (evaluated.Reason == v1alpha1.ReasonChangeTooLarge || evaluated.Reason == v1alpha1.ReasonRevisionNotFound):
 		o = outcome.Stall(evaluated.Reason, evaluated.Message)
 	case current && evaluated.Status == metav1.ConditionFalse:
 		message := evaluated.Message

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -63,10 +64,17 @@ func Wish(s *v1alpha1.Sync, f Facts) (runs.Wish, error) {
 		return wish, nil
 	}
 	generation, _ := f.EvaluatedGeneration()
-	if wish.Order, err = runs.Fingerprint(Order(s, f.Destination), generation); err != nil {
+	more := []any{generation}
+	if status := f.Audience.Status; status.RolledBackTo != nil && status.Revision != nil {
+		more = append(more, *status.Revision) // members that were brought back are delivered at once, and so are those of the rule again
+	}
+	if wish.Order, err = runs.Fingerprint(Order(s, f.Destination), more...); err != nil {
 		return runs.Wish{}, err
 	}
 	wish.Version = fmt.Sprint(s.Generation, f.Audience.Generation, f.Destination.Generation)
+	if c := meta.FindStatusCondition(f.Audience.Status.Conditions, v1alpha1.ConditionEvaluated); c != nil {
+		wish.Version += "/" + c.LastTransitionTime.UTC().Format(time.RFC3339) // tells the rule's members after a rollback from those before
+	}
 	return wish, nil
 }
 

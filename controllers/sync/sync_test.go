@@ -93,6 +93,33 @@ func TestOrderKeepsItsFingerprint(t *testing.T) {
 	}
 }
 
+// A rollback, the next one, and the rule's members again are each delivered at once: no two are one order, or one Job.
+func TestRollbackIsAnOrderOfItsOwn(t *testing.T) {
+	seen := map[string]string{}
+	order := ""
+	for i, c := range []struct {
+		why      string
+		revision int64
+		back     *int64
+		since    time.Duration
+	}{
+		{"the rule", 5, nil, 0}, {"rolled back", 6, new(int64(3)), time.Minute}, {"to another one", 7, new(int64(2)), time.Minute},
+		{"to the first one again", 8, new(int64(3)), time.Minute}, {"the rule again", 9, nil, 2 * time.Minute},
+	} {
+		f := evaluated(mailer())
+		f.Audience.Status.Revision, f.Audience.Status.RolledBackTo = &c.revision, c.back
+		f.Audience.Status.Conditions = []metav1.Condition{{Type: "Evaluated", LastTransitionTime: metav1.NewTime(noon.Add(c.since))}}
+		wish, err := Wish(vip(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[wish.Order+wish.Version]; ok || wish.Order == order {
+			t.Errorf("%d, %s: the order is %s after %s, and the Job that of %q", i, c.why, wish.Order, order, other)
+		}
+		seen[wish.Order+wish.Version], order = c.why, wish.Order
+	}
+}
+
 func TestMissing(t *testing.T) {
 	with := func(change func(*v1alpha1.Sync, *Facts)) (*v1alpha1.Sync, Facts) {
 		s, f := vip(), evaluated(mailer())

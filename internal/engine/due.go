@@ -18,10 +18,13 @@ type attempt struct {
 }
 
 // asked is what annotations ask for. Another value of any is looked at at once.
-type asked struct{ run, approve string }
+type asked struct{ run, approve, rollback string }
 
 func request(annotations map[string]string) asked {
-	return asked{run: annotations[v1alpha1.RequestedAtAnnotation], approve: annotations[v1alpha1.ApproveAnnotation]}
+	return asked{
+		run: annotations[v1alpha1.RequestedAtAnnotation], approve: annotations[v1alpha1.ApproveAnnotation],
+		rollback: annotations[v1alpha1.RollbackAnnotation],
+	}
 }
 
 // every is spec.evaluation.every; an invalid one, which the API server refuses, is the default.

@@ -185,6 +185,7 @@ func TestEngine(t *testing.T) {
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
 	p.run("a tracking plan is followed", func(t *testing.T) { violations(t, p) })
 	p.run("a guard keeps back what changes too much", func(t *testing.T) { guarding(t, p) })
+	p.run("earlier members are brought back", func(t *testing.T) { rollingBack(t, p) })
 	p.stop()
 }
 

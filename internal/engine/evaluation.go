@@ -72,9 +72,13 @@ func (e *evaluation) pass(ctx context.Context, members *membership.Store) (time.
 	if err := e.removeGone(ctx, members, own); err != nil {
 		return time.Time{}, err
 	}
-	var candidates []*v1alpha1.Audience
+	var candidates, back []*v1alpha1.Audience
 	for _, a := range own {
 		if a.Spec.Suspend || !a.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if request(a.Annotations).rollback != "" {
+			back = append(back, a) // its rule is not asked, so it need not be valid
 			continue
 		}
 		if err := audience.Validate(a, known); err != nil {
@@ -84,6 +88,7 @@ func (e *evaluation) pass(ctx context.Context, members *membership.Store) (time.
 		candidates = append(candidates, a)
 	}
 	now := e.now()
+	retry := e.rollBack(ctx, members, back, now)
 	due, next := plan(candidates, e.attempts, now)
 	if len(due) > 0 {
 		e.evaluate(ctx, members, due, now)
@@ -98,6 +103,9 @@ func (e *evaluation) pass(ctx context.Context, members *membership.Store) (time.
 	}
 	if len(due) > 0 {
 		_, next = plan(candidates, e.attempts, e.now())
+	}
+	if !retry.IsZero() && retry.Before(next) {
+		next = retry
 	}
 	return next, nil
 }

@@ -42,6 +42,7 @@ type evaluated struct {
 	membership.Result
 	at         time.Time // zero: not by this process
 	generation int64
+	rolledBack uint64 // revision whose members were brought back; 0: none
 }
 
 // verdict is the outcome of the newest attempt.

@@ -76,3 +76,30 @@ func guarding(t *testing.T, p *place) {
 		t.Errorf("kept back: %+v, %v", a.Status.Held, err)
 	}
 }
+
+// rollingBack goes on with the audience of guarding: revision 1 has two members, 2 has three, 3 has five.
+func rollingBack(t *testing.T, p *place) {
+	back := func(value string) {
+		edit(p, &v1alpha1.Audience{}, "guarded", func(a *v1alpha1.Audience) {
+			a.Annotations = map[string]string{v1alpha1.RollbackAnnotation: value}
+		})
+	}
+	back("9")
+	p.until("no such revision", &v1alpha1.Audience{}, "guarded", `"size":5`, `"reason":"RevisionNotFound"`, `metadata.annotations[kohort.dev/rollback-to]: there is no revision 9`, `1 to 3 can be brought back`)
+	back("two")
+	p.until("no revision", &v1alpha1.Audience{}, "guarded", `"reason":"RevisionNotFound"`, `\"two\" is not the number of a revision`)
+	back("1")
+	p.until("the two of the beginning, whatever the guard says", &v1alpha1.Audience{}, "guarded", `"size":2`, `"revision":4`, `"rolledBackTo":1`, `"type":"Evaluated","status":"False"`, `"reason":"RolledBack"`)
+	// Neither a new process nor an edit evaluates the rule; the edit counts as seen, for the destinations.
+	p.stop()
+	p.start()
+	p.eventually("ready", 30*time.Second, p.ready)
+	edit(p, &v1alpha1.Audience{}, "guarded", func(a *v1alpha1.Audience) { a.Spec.Guard = nil })
+	p.until("held", &v1alpha1.Audience{}, "guarded", `"size":2`, `"revision":4`, `"rolledBackTo":1`, `"evaluatedGeneration":3`, `"reason":"RolledBack"`)
+	edit(p, &v1alpha1.Audience{}, "guarded", func(a *v1alpha1.Audience) { a.Annotations = nil })
+	p.until("evaluated again", &v1alpha1.Audience{}, "guarded", `"size":5`, `"revision":5`, `"reason":"Evaluated"`)
+	var a v1alpha1.Audience
+	if err := p.k8s.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "guarded"}, &a); err != nil || a.Status.RolledBackTo != nil {
+		t.Errorf("rolled back to %v, %v", a.Status.RolledBackTo, err)
+	}
+}

@@ -52,7 +52,10 @@ func audienceStatus(a *v1alpha1.Audience, f *audienceFacts, flows map[string]mem
 	}
 	if f.result != nil {
 		status.Size, status.Revision = new(int64(f.result.Size)), new(int64(f.result.Revision))
-		status.EvaluatedGeneration = new(f.result.generation)
+		status.EvaluatedGeneration, status.RolledBackTo = new(f.result.generation), nil
+		if f.result.rolledBack > 0 {
+			status.RolledBackTo = new(int64(f.result.rolledBack))
+		}
 		if !f.result.at.IsZero() {
 			status.Evaluated = new(metav1.NewTime(f.result.at))
 		}
@@ -141,7 +144,7 @@ type share struct {
 var (
 	platformShare = share{"Platform", []string{"profiles", "events", "schemaVersion"}, "", false}
 	sourceShare   = share{"Source", []string{"accepted", "rejected", "lastEventTime", "trackingPlan"}, v1alpha1.ConditionTrackingPlanFollowed, true}
-	audienceShare = share{"Audience", []string{"size", "entered24h", "exited24h", "evaluated", "evaluatedGeneration", "revision", "held"}, v1alpha1.ConditionEvaluated, false}
+	audienceShare = share{"Audience", []string{"size", "entered24h", "exited24h", "evaluated", "evaluatedGeneration", "revision", "held", "rolledBackTo"}, v1alpha1.ConditionEvaluated, false}
 	policyShare   = share{"RetentionPolicy", []string{"oldest", "overdue", "deleted", "enforced", "nextEnforcement"}, v1alpha1.ConditionEnforced, false}
 )
 

@@ -258,8 +258,8 @@ func (m *expected) evaluate(name string, want map[uint64]bool, g Guard, approved
 // was small enough or approved.
 func TestGuardedMembersEqualTheModel(t *testing.T) {
 	conn := warehousetest.Open(t)
-	payers := buyers()
-	payers.Spec.Criteria = []v1alpha1.Criterion{{Name: "pays", Trait: &v1alpha1.TraitCriterion{Name: "plan", Operator: v1alpha1.OperatorExists}}}
+	payers := payers()
+	payers.Name = "buyers"
 	nested := buyers()
 	nested.Name = "nested"
 	nested.Spec.Criteria = []v1alpha1.Criterion{{Name: "bought", Audience: &v1alpha1.LocalReference{Name: "buyers"}}}
@@ -323,6 +323,14 @@ func TestGuardedMembersEqualTheModel(t *testing.T) {
 	if stops < 20 {
 		t.Errorf("only %d changes were kept back: the generator makes too few large ones", stops)
 	}
+}
+
+// payers are those who have a plan.
+func payers() *v1alpha1.Audience {
+	a := buyers()
+	a.Name = "payers"
+	a.Spec.Criteria = []v1alpha1.Criterion{{Name: "pays", Trait: &v1alpha1.TraitCriterion{Name: "plan", Operator: v1alpha1.OperatorExists}}}
+	return a
 }
 
 // move makes some profiles customers, or takes their plan away.
