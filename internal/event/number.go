@@ -9,11 +9,8 @@ import (
 // readable makes valid JSON such that the warehouse's JSON functions can read it: they see a document as empty that has
 // an integer beyond 64 bits, a number beyond a double, or half of a surrogate pair (RFC 8259 leaves all three to the
 // reader). An integer beyond 64 bits becomes a decimal with the same digits, a number beyond a double a text, and a lone
-// surrogate the character U+FFFD. Most events have none of them and are given back as they are.
+// surrogate the character U+FFFD. Most texts have none of them: jsonscan.Scanner.Odd tells.
 func readable(raw string) string {
-	if !suspect(raw) {
-		return raw
-	}
 	out := make([]byte, 0, len(raw)+16)
 	for i := 0; i < len(raw); {
 		switch c := raw[i]; {
@@ -41,37 +38,6 @@ func readable(raw string) string {
 	}
 	return string(out)
 }
-
-// suspect says whether there may be something to change; it looks at few bytes.
-func suspect(raw string) bool {
-	if strings.Contains(raw, `\u`) {
-		return true
-	}
-	// An integer beyond 64 bits has 19 digits or more, so one of them is at a multiple of 16.
-	for i := 0; i < len(raw); i += 16 {
-		if isDigit(raw[i]) {
-			from, to := i, i
-			for from > 0 && isDigit(raw[from-1]) {
-				from--
-			}
-			for to < len(raw) && isDigit(raw[to]) {
-				to++
-			}
-			if to-from >= 19 {
-				return true
-			}
-		}
-	}
-	// A shorter number that is beyond a double has an exponent of three digits.
-	for i := 0; i+3 < len(raw); i++ {
-		if raw[i]|0x20 == 'e' && (raw[i+1] == '+' || isDigit(raw[i+1])) && isDigit(raw[i+2]) && isDigit(raw[i+3]) {
-			return true
-		}
-	}
-	return false
-}
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func appendNumber(out []byte, number string) []byte {
 	if value, err := strconv.ParseFloat(number, 64); err != nil || math.IsInf(value, 0) {

@@ -2,14 +2,17 @@ package event
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/tidwall/gjson"
 
+	"kohort.dev/kohort/internal/jsonscan"
 	"kohort.dev/kohort/internal/stream"
 )
 
@@ -160,8 +163,8 @@ func (p *parser) batch(body string) {
 			p.sentAt = value.Str
 		case "context":
 			// The validator recurses, so size and depth come first.
-			if value.IsObject() && len(value.Raw) <= MaxSize && depth(value.Raw) < MaxDepth && gjson.Valid(value.Raw) {
-				p.context = readable(value.Raw)
+			if value.IsObject() && len(value.Raw) <= MaxSize && depth(value.Raw) < MaxDepth {
+				p.context, _, _ = check(value.Raw) // what is no JSON is nobody's context
 			}
 		}
 		return true
@@ -206,19 +209,22 @@ func (p *parser) item(raw string, index int) {
 	if !utf8.ValidString(raw) {
 		raw = strings.ToValidUTF8(raw, "\uFFFD") // as encoding/json and the SDKs' servers do
 	}
-	switch {
-	case len(raw) > MaxSize:
+	if len(raw) > MaxSize {
 		p.reject(raw, TooLarge, fmt.Sprintf("the event has %d bytes; at most %d are taken", len(raw), MaxSize))
 		return
-	case depth(raw) > MaxDepth:
+	}
+	text, _, err := check(raw)
+	var broken *jsonscan.Error
+	switch {
+	case errors.As(err, &broken) && broken.Deep:
 		p.reject(raw, TooLarge, fmt.Sprintf("objects and lists are nested deeper than %d", MaxDepth))
 		return
-	case !strings.HasPrefix(raw, "{") || !gjson.Valid(raw):
+	case err != nil || !strings.HasPrefix(raw, "{"):
 		p.reject(raw, InvalidJSON, "the event is not a JSON object")
 		return
 	}
 	f := fields{kind: p.kind}
-	f.read(readable(raw))
+	f.read(text)
 	if p.kind != "" {
 		raw = withField(raw, "type", quote(p.kind)) // so that the original can be read without its endpoint
 	}
@@ -240,6 +246,18 @@ func (p *parser) item(raw string, index int) {
 		e.MessageID, e.Derived = deriveID(p.seq, p.record, index), true
 	}
 	p.out.Events = append(p.out.Events, e)
+}
+
+// check gives JSON such that everybody can read it, and whether it may not have been so.
+func check(raw string) (text string, odd bool, err error) {
+	s := jsonscan.Scanner{Text: unsafe.Slice(unsafe.StringData(raw), len(raw)), MaxDepth: MaxDepth} //nolint:gosec // it only reads
+	if err := s.Check(); err != nil {
+		return "", false, err
+	}
+	if s.Odd {
+		return readable(raw), true, nil
+	}
+	return raw, false, nil
 }
 
 // reject refuses an item, or the whole record.
