@@ -30,9 +30,12 @@ type mapping struct {
 // not there.
 func compileMapping(text string) (*mapping, error) {
 	m := &mapping{}
-	environment := bloblang.NewEnvironment().OnlyPure().WithDisabledImports().
+	environment, err := bound(bloblang.NewEnvironment().OnlyPure().WithDisabledImports().
 		WithoutMethods("json_schema"). // follows references over HTTP
-		WithoutMethods("bloblang")     // parses mappings in an environment of its own
+		WithoutMethods("bloblang"))    // parses mappings in an environment of its own
+	if err != nil {
+		return nil, err
+	}
 	number := func(*bloblang.ParsedParams) (bloblang.Function, error) {
 		return func() (any, error) { return m.row, nil }, nil
 	}
