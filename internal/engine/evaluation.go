@@ -22,6 +22,9 @@ const (
 	longestWait = time.Minute
 	// flowEvery is how old the counts of who entered and left in the last 24 hours may be.
 	flowEvery = time.Minute
+	// history is how far back the members of an Audience can be brought back, and trimEvery how often what is older goes.
+	history   = 30 * 24 * time.Hour
+	trimEvery = 6 * time.Hour
 )
 
 // evaluation keeps the members of every Audience current.
@@ -36,6 +39,7 @@ type evaluation struct {
 	attempts map[types.UID]attempt
 	names    []string // of the Audiences, when those that are gone were last removed; nil: not yet
 	flowsAt  time.Time
+	trimmed  time.Time
 }
 
 // run evaluates until ctx ends. Errors are told in conditions and tried again.
@@ -100,6 +104,12 @@ func (e *evaluation) pass(ctx context.Context, members *membership.Store) (time.
 		}
 		e.flowsAt = now
 		e.facts.update(func(f *facts) { f.flows = flows })
+	}
+	if now.Sub(e.trimmed) >= trimEvery {
+		if err := members.Trim(ctx, now.Add(-history)); err != nil {
+			return time.Time{}, err
+		}
+		e.trimmed = now
 	}
 	if len(due) > 0 {
 		_, next = plan(candidates, e.attempts, e.now())

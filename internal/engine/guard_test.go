@@ -90,12 +90,25 @@ func rollingBack(t *testing.T, p *place) {
 	p.until("no revision", &v1alpha1.Audience{}, "guarded", `"reason":"RevisionNotFound"`, `\"two\" is not the number of a revision`)
 	back("1")
 	p.until("the two of the beginning, whatever the guard says", &v1alpha1.Audience{}, "guarded", `"size":2`, `"revision":4`, `"rolledBackTo":1`, `"type":"Evaluated","status":"False"`, `"reason":"RolledBack"`)
+	for _, table := range []string{"audience_revisions (audience, revision, at)", "membership_log (audience, revision, at)"} {
+		if err := p.conn().Exec(t.Context(), "INSERT INTO "+table+" SELECT 'ancient', number, now() - toIntervalDay(60 - number) FROM numbers(1, 2)"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// Neither a new process nor an edit evaluates the rule; the edit counts as seen, for the destinations.
 	p.stop()
 	p.start()
 	p.eventually("ready", 30*time.Second, p.ready)
 	edit(p, &v1alpha1.Audience{}, "guarded", func(a *v1alpha1.Audience) { a.Spec.Guard = nil })
 	p.until("held", &v1alpha1.Audience{}, "guarded", `"size":2`, `"revision":4`, `"rolledBackTo":1`, `"evaluatedGeneration":3`, `"reason":"RolledBack"`)
+	p.eventually("what is older than the history goes", 20*time.Second, func() error {
+		var left string
+		err := p.conn().QueryRow(t.Context(), "SELECT toString(((SELECT groupArray(revision) FROM audience_revisions WHERE audience = 'ancient'), (SELECT count() FROM membership_log WHERE audience = 'ancient')))").Scan(&left)
+		if err == nil && left != "([2],0)" {
+			err = fmt.Errorf("left are %s", left)
+		}
+		return err
+	})
 	edit(p, &v1alpha1.Audience{}, "guarded", func(a *v1alpha1.Audience) { a.Annotations = nil })
 	p.until("evaluated again", &v1alpha1.Audience{}, "guarded", `"size":5`, `"revision":5`, `"reason":"Evaluated"`)
 	var a v1alpha1.Audience

@@ -13,7 +13,7 @@
 // A log with a revision that audience_revisions does not know is left over from a crash in step 1 or 2. The next
 // evaluation first carries such rows on through steps 2 and 3, whether the log of that revision was whole or not, and
 // then computes what still differs as a further revision. So the members are at every moment what the log of all
-// complete revisions adds up to, and no change stands in the log twice.
+// complete revisions adds up to, and no change stands in the log twice. Trimming takes the beginning of that sum away.
 //
 // One process at a time may evaluate; the engine's lease sees to it.
 package membership
