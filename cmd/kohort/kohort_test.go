@@ -96,7 +96,7 @@ func TestAsk(t *testing.T) {
 		_, _ = w.Write([]byte(`{"error":{"code":"ProfileNotFound","message":"no customer is known by this identifier"}}`))
 	}))
 	defer server.Close()
-	_, err := endpoint{server.URL, "secret"}.ask(t.Context(), http.MethodGet, profilePath("email:a/b@example.com", 3))
+	_, err := endpoint{server.URL, "secret"}.ask(t.Context(), http.MethodGet, profilePath("email:a/b@example.com", 3), nil)
 	var next *hinted
 	if err == nil || !strings.Contains(err.Error(), "no customer is known") || !errors.As(err, &next) {
 		t.Errorf("got %v, want the engine's message and a hint", err)

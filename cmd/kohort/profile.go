@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,7 +101,7 @@ func fetch(ctx context.Context, c *cluster, platform, path string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return e.ask(ctx, http.MethodGet, path)
+	return e.ask(ctx, http.MethodGet, path, nil)
 }
 
 // endpoint of an engine, for those who have its token.
@@ -127,11 +128,14 @@ func reach(ctx context.Context, c *cluster, platform string) (endpoint, error) {
 	return endpoint{fmt.Sprintf("http://127.0.0.1:%d", port), token}, nil
 }
 
-// ask reads the engine's answer to a request without a body.
-func (e endpoint) ask(ctx context.Context, method, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+// patience with an answer; the engine itself gives up earlier.
+const patience = 3 * time.Minute
+
+// ask reads the engine's answer to a request; body is JSON or nil.
+func (e endpoint) ask(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, e.address+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, e.address+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("asking the engine: %w", err)
 	}
@@ -141,17 +145,17 @@ func (e endpoint) ask(ctx context.Context, method, path string) ([]byte, error) 
 		return nil, fmt.Errorf("asking the engine: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, longestAnswer))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, longestAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("reading the engine's answer: %w", err)
 	}
 	if response.StatusCode == http.StatusOK {
-		return body, nil
+		return answer, nil
 	}
 	var problem struct {
 		Error struct{ Code, Message string } `json:"error"`
 	}
-	if json.Unmarshal(body, &problem) != nil || problem.Error.Code == "" {
+	if json.Unmarshal(answer, &problem) != nil || problem.Error.Code == "" {
 		return nil, fmt.Errorf("the engine answers %s", response.Status)
 	}
 	err = fmt.Errorf("%s (%s)", problem.Error.Message, problem.Error.Code)

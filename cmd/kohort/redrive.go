@@ -60,7 +60,7 @@ is a duplicate. The time at which it was received, its Source and its party stay
 // redrive tells what is there, and sends it page by page.
 func redrive(ctx context.Context, out io.Writer, e endpoint, filter quarantineFilter, dryRun bool) error {
 	query := filter.query()
-	answer, err := e.ask(ctx, http.MethodGet, "/v1/quarantine/summary?"+query.Encode())
+	answer, err := e.ask(ctx, http.MethodGet, "/v1/quarantine/summary?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func redrive(ctx context.Context, out io.Writer, e endpoint, filter quarantineFi
 		return err
 	}
 	for sent := 0; ; {
-		answer, err := e.ask(ctx, http.MethodPost, "/v1/quarantine/redrive?"+query.Encode())
+		answer, err := e.ask(ctx, http.MethodPost, "/v1/quarantine/redrive?"+query.Encode(), nil)
 		if err != nil {
 			return hint(err, "%d were sent; run the same again to go on, what was sent counts once", sent)
 		}

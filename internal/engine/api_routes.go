@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,23 +24,27 @@ type route struct {
 	pattern string
 	// answer gives what is written as JSON, or a [refusal]. Any other error is the warehouse's.
 	answer func(ctx context.Context, r *http.Request) (any, error)
+	// timeout of an answer, 0 for lookUpTimeout.
+	timeout time.Duration
 }
 
 func (a *api) routes() []route {
 	return []route{
-		{"GET /v1/profiles/{identifier}", a.profile},
-		{"GET /v1/profiles/{identifier}/traits", a.traits},
-		{"GET /v1/profiles/{identifier}/identifiers", a.identifiers},
-		{"GET /v1/profiles/{identifier}/audiences", a.audiences},
-		{"GET /v1/profiles/{identifier}/events", a.events},
-		{"GET /v1/profiles/{identifier}/links", a.links},
-		{"GET /v1/accounts/{account}", a.account},
-		{"GET /v1/accounts/{account}/members", a.members},
-		{"GET /v1/identity/explain", a.explain},
-		{"GET /v1/violations", a.violations},
-		{"GET /v1/quarantine", a.quarantined},
-		{"GET /v1/quarantine/summary", a.summary},
-		{"POST /v1/quarantine/redrive", a.redrive},
+		{pattern: "GET /v1/profiles/{identifier}", answer: a.profile},
+		{pattern: "GET /v1/profiles/{identifier}/traits", answer: a.traits},
+		{pattern: "GET /v1/profiles/{identifier}/identifiers", answer: a.identifiers},
+		{pattern: "GET /v1/profiles/{identifier}/audiences", answer: a.audiences},
+		{pattern: "GET /v1/profiles/{identifier}/events", answer: a.events},
+		{pattern: "GET /v1/profiles/{identifier}/links", answer: a.links},
+		{pattern: "GET /v1/profiles/{identifier}/audiences/{audience}", answer: a.explainAudience},
+		{pattern: "POST /v1/audiences/preview", answer: a.preview, timeout: previewTimeout},
+		{pattern: "GET /v1/accounts/{account}", answer: a.account},
+		{pattern: "GET /v1/accounts/{account}/members", answer: a.members},
+		{pattern: "GET /v1/identity/explain", answer: a.explain},
+		{pattern: "GET /v1/violations", answer: a.violations},
+		{pattern: "GET /v1/quarantine", answer: a.quarantined},
+		{pattern: "GET /v1/quarantine/summary", answer: a.summary},
+		{pattern: "POST /v1/quarantine/redrive", answer: a.redrive},
 	}
 }
 
@@ -63,8 +68,11 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, route route) {
 }
 
 func (a *api) respond(w http.ResponseWriter, r *http.Request, route route) (status int) {
-	ctx, cancel := context.WithTimeout(r.Context(), lookUpTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(route.timeout, lookUpTimeout))
 	defer cancel()
+	if route.timeout > 0 { // the server's own is for short answers; one that cannot be told is an answer that is cut off
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(route.timeout + answerTimeout))
+	}
 	if !a.admit(ctx) {
 		w.Header().Set("Retry-After", "1")
 		return refuse(w, http.StatusServiceUnavailable, "Busy", "too many requests at once; try again")

@@ -182,6 +182,7 @@ func TestEngine(t *testing.T) {
 		edit(p, &v1alpha1.Platform{}, platformName, func(o *v1alpha1.Platform) { o.Spec.Suspend = false })
 		p.until("caught up", &v1alpha1.Platform{}, platformName, `"profiles":4`)
 	})
+	p.run("audiences are computed before they are applied", func(t *testing.T) { previews(t, p) })
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
 	p.run("a tracking plan is followed", func(t *testing.T) { violations(t, p) })
 	p.run("a guard keeps back what changes too much", func(t *testing.T) { guarding(t, p) })
