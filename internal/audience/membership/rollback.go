@@ -26,8 +26,8 @@ func (e *UnknownRevisionError) Error() string {
 // it, and the first evaluation afterwards is one of another definition.
 func rolledBack(to uint64) string { return fmt.Sprintf("rollback to %d", to) }
 
-// Rollback brings the members of an earlier revision back, as a new revision: nothing of what was is written anew. What
-// is in force already stays as it is. Customers who were merged since count as whom they were merged into; whom erasure
+// Rollback brings the members of an earlier revision back, as a new revision: nothing of what was is written anew. One
+// that is in force already stays as it is: what was merged after it is not looked at. Customers who were merged since count as whom they were merged into; whom erasure
 // has taken out of the log stay out.
 //
 // It fails with [*UnknownRevisionError] when there is no such revision.
