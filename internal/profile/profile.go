@@ -78,20 +78,12 @@ func Get(ctx context.Context, conn driver.Conn, kind, value string, events int) 
 
 // Read is [Get] for some parts of the profile.
 func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) (*Profile, error) {
-	ordinal, err := find(ctx, conn, kind, value)
+	p, err := find(ctx, conn, kind, value)
 	if err != nil {
 		return nil, err
 	}
-	members, err := members(ctx, conn, ordinal)
-	if err != nil {
-		return nil, fmt.Errorf("reading the merges of profile %d: %w", ordinal, err)
-	}
-	p := &Profile{Ordinal: ordinal, Identifiers: map[string][]string{}, Traits: map[string]Trait{}, Audiences: []Audience{}, Events: []Event{}}
-	row := conn.QueryRow(ctx, "SELECT toString(id), created FROM profiles FINAL WHERE profile = "+number(ordinal))
-	if err := row.Scan(&p.ID, &p.Created); err != nil {
-		return nil, fmt.Errorf("reading profile %d: %w", ordinal, err)
-	}
-	in := " WHERE profile IN (" + members + ")"
+	// Its own ordinal, and those that were merged into it.
+	in := " WHERE profile IN (SELECT profile FROM profile_overrides FINAL WHERE survivor = " + number(p.Ordinal) + " UNION ALL SELECT toUInt64(" + number(p.Ordinal) + "))"
 	for _, read := range []struct {
 		what   string
 		wanted bool
@@ -109,41 +101,32 @@ func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) 
 			continue
 		}
 		if err := warehouse.Each(want.Events.parameters(ctx), conn, read.query, read.scan); err != nil {
-			return nil, fmt.Errorf("reading %s of profile %d: %w", read.what, ordinal, err)
+			return nil, fmt.Errorf("reading %s of profile %d: %w", read.what, p.Ordinal, err)
 		}
 	}
 	return p, nil
 }
 
-// find gives the ordinal that the identifier belongs to now.
-func find(ctx context.Context, conn driver.Conn, kind, value string) (uint64, error) {
-	from, where := "identities", "i.type = {kind:String} AND i.value = {value:String}"
+// find gives the customer that the identifier belongs to now, without its parts. Each table is asked for what its key
+// leads to.
+func find(ctx context.Context, conn driver.Conn, kind, value string) (*Profile, error) {
+	found := "SELECT profile FROM identities FINAL WHERE type = {kind:String} AND value = {value:String}"
 	if kind == ByID {
-		from, where = "(SELECT profile, toString(id) AS id FROM profiles)", "i.id = lower({value:String})"
+		found = "SELECT profile FROM profiles WHERE id = toUUIDOrZero({value:String})"
 	}
-	query := "SELECT " + Root("i") + " AS root FROM " + from + " AS i " + Join("i") + " WHERE " + where + " LIMIT 1"
+	root := "SELECT if(o.survivor = 0, i.profile, o.survivor) FROM (" + found + " LIMIT 1) AS i " +
+		"LEFT ANY JOIN (SELECT profile, survivor FROM profile_overrides FINAL WHERE profile IN (" + found + ")) AS o ON o.profile = i.profile"
+	query := "SELECT profile, toString(id), created FROM profiles FINAL WHERE profile IN (" + root + ")"
 	ctx = warehouse.WithParameters(ctx, map[string]string{"kind": kind, "value": value})
-	var ordinal uint64
-	err := warehouse.Each(ctx, conn, query, func(rows driver.Rows) error { return rows.Scan(&ordinal) })
+	p := &Profile{Identifiers: map[string][]string{}, Traits: map[string]Trait{}, Audiences: []Audience{}, Events: []Event{}}
+	err := warehouse.Each(ctx, conn, query, func(rows driver.Rows) error { return rows.Scan(&p.Ordinal, &p.ID, &p.Created) })
 	if err != nil {
-		return 0, fmt.Errorf("looking up a profile by %s: %w", kind, err)
+		return nil, fmt.Errorf("looking up a profile by %s: %w", kind, err)
 	}
-	if ordinal == 0 {
-		return 0, ErrNotFound
+	if p.Ordinal == 0 {
+		return nil, ErrNotFound
 	}
-	return ordinal, nil
-}
-
-// members lists the ordinals of a customer: its own and those that were merged into it.
-func members(ctx context.Context, conn driver.Conn, ordinal uint64) (string, error) {
-	list := number(ordinal)
-	err := warehouse.Each(ctx, conn, "SELECT profile FROM profile_overrides FINAL WHERE survivor = "+list, func(rows driver.Rows) error {
-		var member uint64
-		err := rows.Scan(&member)
-		list += "," + number(member)
-		return err
-	})
-	return list, err
+	return p, nil
 }
 
 func (p *Profile) scanIdentifier(rows driver.Rows) error {
