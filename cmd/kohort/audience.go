@@ -54,7 +54,7 @@ type audienceExplanation struct {
 
 func newAudience(c *cluster) *cobra.Command {
 	command := &cobra.Command{Use: "audience", Short: "Who is in an audience, before it is applied and after"}
-	command.AddCommand(newAudiencePreview(c), newAudienceExplain(c))
+	command.AddCommand(newAudiencePreview(c), newAudienceExplain(c), newAudienceApprove(c), newAudienceRollback(c))
 	return command
 }
 
