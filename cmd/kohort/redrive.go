@@ -69,7 +69,7 @@ func redrive(ctx context.Context, out io.Writer, e endpoint, filter quarantineFi
 		return err
 	}
 	if dryRun {
-		_, err := fmt.Fprintf(out, "%d events would be let in again (dry run).\n", redrivable)
+		_, err := fmt.Fprintf(out, "%s would be let in again (dry run).\n", events(redrivable))
 		return err
 	}
 	for sent := 0; ; {
@@ -86,12 +86,19 @@ func redrive(ctx context.Context, out io.Writer, e endpoint, filter quarantineFi
 		}
 		sent += page.Sent
 		if page.Next == "" {
-			_, err := fmt.Fprintf(out, "%d events were sent again. What is refused once more is back in a few seconds: kohort quarantine\n", sent)
+			_, err := fmt.Fprintf(out, "Sent again: %s. What is refused once more is back in a few seconds: kohort quarantine\n", events(uint64(sent)))
 			return err
 		}
 		fmt.Fprintf(out, "%d of about %d\n", sent, redrivable)
 		query.Set("cursor", page.Next)
 	}
+}
+
+func events(n uint64) string {
+	if n == 1 {
+		return "1 event"
+	}
+	return strconv.FormatUint(n, 10) + " events"
 }
 
 // showGroups prints what is in quarantine, and gives how much of it can be let in.
@@ -116,7 +123,7 @@ func showGroups(out io.Writer, answer []byte) (redrivable uint64, err error) {
 		return 0, err
 	}
 	if left := rows - redrivable; left > 0 {
-		fmt.Fprintf(out, "%d rows are records that never became events: correct spec.mapping or the data, and run their Source again.\n", left)
+		fmt.Fprintf(out, "Records that never became events: %d. Correct spec.mapping or the data, and run their Source again.\n", left)
 	}
 	return redrivable, nil
 }

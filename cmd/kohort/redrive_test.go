@@ -20,7 +20,7 @@ func TestRedrive(t *testing.T) {
 	const table = `  SOURCE   STAGE     REASON          ROWS   EVENTS
   web      plan      PlanViolated    700    700
   crm      mapping   MappingFailed   3      0
-3 rows are records that never became events: correct spec.mapping or the data, and run their Source again.
+Records that never became events: 3. Correct spec.mapping or the data, and run their Source again.
 `
 	for _, c := range []struct {
 		why    string
@@ -33,7 +33,7 @@ func TestRedrive(t *testing.T) {
 		{"nothing", engine.QuarantineGroups{}, nil, false, "Nothing is in quarantine that you ask for.\n", ""},
 		{"a dry run sends nothing", groups, nil, true, table + "700 events would be let in again (dry run).\n", ""},
 		{"two pages", groups, []engine.Redriven{{Sent: 500, Next: "c1"}, {Sent: 200}}, false,
-			table + "500 of about 700\n700 events were sent again. What is refused once more is back in a few seconds: kohort quarantine\n", ""},
+			table + "500 of about 700\nSent again: 700 events. What is refused once more is back in a few seconds: kohort quarantine\n", ""},
 		{"an engine that goes away", groups, []engine.Redriven{{Sent: 500, Next: "c1"}}, false, table + "500 of about 700\n", "500 were sent"},
 	} {
 		t.Run(c.why, func(t *testing.T) {

@@ -199,8 +199,12 @@ func metadataOf(request *http.Request) map[string]string {
 	return out
 }
 
-// parseHook gives what the mapping sees as this: JSON, the fields of a form, or the text when it is neither.
+// parseHook gives what the mapping sees as this: JSON whatever its type says (curl calls all that it sends a form), the
+// fields of a form, or the text when it is neither.
 func parseHook(contentType, raw string) (any, *fault) {
+	if json.Valid([]byte(raw)) {
+		return parseMessage(raw)
+	}
 	if kind, _, err := mime.ParseMediaType(contentType); err == nil && kind == "application/x-www-form-urlencoded" {
 		fields, err := url.ParseQuery(raw)
 		if err != nil {

@@ -80,6 +80,7 @@ func TestWebhook(t *testing.T) {
 		{"the same again", ticket, []string{"X-Topic", "billing"}, 200, 1, ""},
 		{"the same body as another delivery", ticket, []string{"Webhook-Id", "d1"}, 200, 1, ""},
 		{"a form", "status=solved&requester=u2&requester=u3", []string{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"}, 200, 1, ""},
+		{"JSON that is sent as a form, as curl does", `{"status":"curled","requester":"u4"}`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 200, 1, ""},
 		{"what the mapping cannot use is kept", `{"status":5}`, nil, 200, 0, "MappingFailed"},
 		{"no JSON", `hello`, nil, 200, 0, "MappingFailed"},
 		{"an event of nobody", `{"status":"open","requester":""}`, nil, 200, 0, "NoIdentifier"},
