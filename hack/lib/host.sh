@@ -27,7 +27,8 @@ node nodejs
     postgres) echo "/usr/lib/postgresql/*/bin/postgres postgresql
 /usr/share/zoneinfo/UTC tzdata" ;;
     mariadb) echo "mariadbd mariadb-server-core
-/usr/bin/mariadb-install-db mariadb-server-core" ;;
+/usr/bin/mariadb-install-db mariadb-server-core
+/usr/bin/my_print_defaults mariadb-client-core" ;;
     base) echo "/etc/ssl/certs/ca-certificates.crt ca-certificates" ;;
     *)
       echo "host.sh: there is no group $1: cluster, chdb, postgres, mariadb, sdk and base are" >&2

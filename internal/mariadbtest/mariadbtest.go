@@ -54,7 +54,7 @@ func Start(tb testing.TB) *Server {
 	s := &Server{tb: tb, dir: dir, log: &bytes.Buffer{}}
 	install := s.command("mariadb-install-db", "--no-defaults", "--datadir="+s.data(), "--auth-root-authentication-method=normal", "--skip-test-db")
 	if out, err := install.CombinedOutput(); err != nil {
-		tb.Fatalf("mariadb-install-db: %v; this test needs a real MariaDB: apt-get install mariadb-server-core\n%s", err, out)
+		tb.Fatalf("mariadb-install-db: %v; this test needs a real MariaDB: apt-get install mariadb-server-core mariadb-client-core\n%s", err, out)
 	}
 	var listening net.ListenConfig
 	free, err := listening.Listen(context.Background(), "tcp", "127.0.0.1:0")
