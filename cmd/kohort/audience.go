@@ -206,7 +206,7 @@ func showPreview(out io.Writer, name string, answer []byte, sql bool) error {
 }
 
 func newAudienceExplain(c *cluster) *cobra.Command {
-	var platform, output string
+	v := view{table: showAudienceExplanation}
 	command := &cobra.Command{
 		Use:     "explain AUDIENCE TYPE:VALUE",
 		Short:   "Show why a customer is a member of an audience, or is not",
@@ -216,22 +216,10 @@ func newAudienceExplain(c *cluster) *cobra.Command {
 			if kind, value, ok := strings.Cut(args[1], ":"); !ok || kind == "" || value == "" {
 				return hint(fmt.Errorf("%q is no identifier", args[1]), "write its type and value, such as userId:42, email:ada@example.com, or id: and a profile's id")
 			}
-			show, ok := map[string]func(io.Writer, []byte) error{"table": showAudienceExplanation, "json": showJSON, "yaml": showYAML}[output]
-			if !ok {
-				return fmt.Errorf("-o %s is none of table, json and yaml", output)
-			}
-			if platform == "" {
-				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
-			}
-			answer, err := fetch(command.Context(), c, platform, "/v1/profiles/"+url.PathEscape(args[1])+"/audiences/"+url.PathEscape(args[0]))
-			if err != nil {
-				return err
-			}
-			return show(command.OutOrStdout(), answer)
+			return v.show(command, c, "/v1/profiles/"+url.PathEscape(args[1])+"/audiences/"+url.PathEscape(args[0]))
 		},
 	}
-	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
-	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	v.bind(command)
 	return command
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -31,7 +30,7 @@ func newIdentity(c *cluster) *cobra.Command {
 }
 
 func newIdentityExplain(c *cluster) *cobra.Command {
-	var platform, output string
+	v := view{table: showExplanation}
 	command := &cobra.Command{
 		Use:     "explain TYPE:VALUE TYPE:VALUE",
 		Short:   "Show the chain of events that made two identifiers one customer's",
@@ -43,23 +42,11 @@ func newIdentityExplain(c *cluster) *cobra.Command {
 					return hint(fmt.Errorf("%q is no identifier", arg), "write its type and value, such as userId:42 or email:ada@example.com")
 				}
 			}
-			show, ok := map[string]func(io.Writer, []byte) error{"table": showExplanation, "json": showJSON, "yaml": showYAML}[output]
-			if !ok {
-				return fmt.Errorf("-o %s is none of table, json and yaml", output)
-			}
-			if platform == "" {
-				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
-			}
 			query := url.Values{"from": {args[0]}, "to": {args[1]}}
-			answer, err := fetch(command.Context(), c, platform, "/v1/identity/explain?"+query.Encode())
-			if err != nil {
-				return err
-			}
-			return show(command.OutOrStdout(), answer)
+			return v.show(command, c, "/v1/identity/explain?"+query.Encode())
 		},
 	}
-	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
-	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	v.bind(command)
 	return command
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -56,7 +55,7 @@ type event struct {
 }
 
 func newProfileGet(c *cluster) *cobra.Command {
-	var platform, output string
+	v := view{table: showTable}
 	var events int
 	command := &cobra.Command{
 		Use:   "get TYPE:VALUE",
@@ -69,22 +68,10 @@ func newProfileGet(c *cluster) *cobra.Command {
 			if !ok || kind == "" || value == "" {
 				return hint(fmt.Errorf("%q is no identifier", args[0]), "write its type and value, such as userId:42, email:ada@example.com, or id: and a profile's id")
 			}
-			show, ok := map[string]func(io.Writer, []byte) error{"table": showTable, "json": showJSON, "yaml": showYAML}[output]
-			if !ok {
-				return fmt.Errorf("-o %s is none of table, json and yaml", output)
-			}
-			if platform == "" {
-				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
-			}
-			answer, err := fetch(command.Context(), c, platform, profilePath(args[0], events))
-			if err != nil {
-				return err
-			}
-			return show(command.OutOrStdout(), answer)
+			return v.show(command, c, profilePath(args[0], events))
 		},
 	}
-	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
-	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	v.bind(command)
 	command.Flags().IntVar(&events, "events", 10, "how many of the latest events to show")
 	return command
 }

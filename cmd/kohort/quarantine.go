@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -54,7 +53,7 @@ func (f *quarantineFilter) query() url.Values {
 }
 
 func newQuarantine(c *cluster) *cobra.Command {
-	var platform, output string
+	v := view{table: showQuarantine}
 	var limit int
 	var released bool
 	var filter quarantineFilter
@@ -66,28 +65,16 @@ func newQuarantine(c *cluster) *cobra.Command {
   kohort quarantine --platform shop --source web --reason PlanViolated --since 7d -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			show, ok := map[string]func(io.Writer, []byte) error{"table": showQuarantine, "json": showJSON, "yaml": showYAML}[output]
-			if !ok {
-				return fmt.Errorf("-o %s is none of table, json and yaml", output)
-			}
-			if platform == "" {
-				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
-			}
 			query := filter.query()
 			query.Set("limit", strconv.Itoa(limit))
 			query.Set("released", strconv.FormatBool(released))
-			answer, err := fetch(command.Context(), c, platform, "/v1/quarantine?"+query.Encode())
-			if err != nil {
-				return err
-			}
-			return show(command.OutOrStdout(), answer)
+			return v.show(command, c, "/v1/quarantine?"+query.Encode())
 		},
 	}
 	filter.bind(command.Flags())
-	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
+	v.bind(command)
 	command.Flags().IntVar(&limit, "limit", 20, "how many to show, at most 1000")
 	command.Flags().BoolVar(&released, "released", false, "show what was let in again too")
-	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	return command
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -29,7 +28,8 @@ type violations struct {
 }
 
 func newViolations(c *cluster) *cobra.Command {
-	var platform, source, event, since, output string
+	var source, event, since string
+	v := view{table: showViolations}
 	var limit int
 	command := &cobra.Command{
 		Use:   "violations",
@@ -38,32 +38,20 @@ func newViolations(c *cluster) *cobra.Command {
   kohort violations --platform shop --source web --event "Order Completed" --since 7d -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			show, ok := map[string]func(io.Writer, []byte) error{"table": showViolations, "json": showJSON, "yaml": showYAML}[output]
-			if !ok {
-				return fmt.Errorf("-o %s is none of table, json and yaml", output)
-			}
-			if platform == "" {
-				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
-			}
 			query := url.Values{"since": {since}, "limit": {strconv.Itoa(limit)}}
 			for name, value := range map[string]string{"source": source, "event": event} {
 				if value != "" {
 					query.Set(name, value)
 				}
 			}
-			answer, err := fetch(command.Context(), c, platform, "/v1/violations?"+query.Encode())
-			if err != nil {
-				return err
-			}
-			return show(command.OutOrStdout(), answer)
+			return v.show(command, c, "/v1/violations?"+query.Encode())
 		},
 	}
-	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
+	v.bind(command)
 	command.Flags().StringVar(&source, "source", "", "of this Source alone")
 	command.Flags().StringVar(&event, "event", "", "of events of this name alone")
 	command.Flags().StringVar(&since, "since", "24h", "how long ago, such as 7d, or a time such as 2026-11-23T12:00:00Z")
 	command.Flags().IntVar(&limit, "limit", 100, "how many to show, at most 1000")
-	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	return command
 }
 
