@@ -33,7 +33,7 @@ func execute() int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newPullCommand(), newListenCommand(), newSyncCommand())
+	root.AddCommand(newPullCommand(), newListenCommand(), newSyncCommand(), newTestCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		return exitCode(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/sync"
@@ -21,6 +22,15 @@ type syncFlags struct {
 	tokenFile     string
 	keyFiles      []string
 	termination   string
+}
+
+// bind the flags that every command to a destination has.
+func (s *syncFlags) bind(f *pflag.FlagSet) {
+	f.StringVar(&s.warehouseURL, "warehouse-url", "", "address of the warehouse, such as http://shop-warehouse.shop.svc:8123")
+	f.StringVar(&s.warehouseCred, "warehouse-credentials-dir", "", "directory with the files username and password")
+	f.StringVar(&s.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
+	f.StringVar(&s.tokenFile, "token-file", "", "file with the one credential of a destination over HTTP: token, write key, access token or key of a service account")
+	f.StringArrayVar(&s.keyFiles, "signing-key-file", nil, "file with a key that requests to a webhook are signed with; once or twice")
 }
 
 func newSyncCommand() *cobra.Command {
@@ -38,13 +48,8 @@ rejected, 1 when trying again may help, and 2 when somebody has to change someth
 			return finish(flags.termination, report, err)
 		},
 	}
-	f := command.Flags()
-	f.StringVar(&flags.warehouseURL, "warehouse-url", "", "address of the warehouse, such as http://shop-warehouse.shop.svc:8123")
-	f.StringVar(&flags.warehouseCred, "warehouse-credentials-dir", "", "directory with the files username and password")
-	f.StringVar(&flags.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
-	f.StringVar(&flags.tokenFile, "token-file", "", "file with the one credential of a destination over HTTP: token, write key, access token or key of a service account")
-	f.StringArrayVar(&flags.keyFiles, "signing-key-file", nil, "file with a key that requests to a webhook are signed with; once or twice")
-	f.StringVar(&flags.termination, "termination-log", run.TerminationPath, "file that the report is written to")
+	flags.bind(command.Flags())
+	command.Flags().StringVar(&flags.termination, "termination-log", run.TerminationPath, "file that the report is written to")
 	if err := command.MarkFlagRequired("warehouse-url"); err != nil {
 		panic(err) // the flag is defined above
 	}

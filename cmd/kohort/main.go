@@ -56,7 +56,7 @@ func newRoot() *cobra.Command {
 	c.bind(root.PersistentFlags())
 	profile := &cobra.Command{Use: "profile", Short: "Customers as the Platform knows them"}
 	profile.AddCommand(newProfileGet(&c))
-	root.AddCommand(profile, newIdentity(&c), newAudience(&c), newViolations(&c), newQuarantine(&c), newRedrive(&c), newVersion())
+	root.AddCommand(profile, newIdentity(&c), newAudience(&c), newDestination(&c), newViolations(&c), newQuarantine(&c), newRedrive(&c), newVersion())
 	return root
 }
 

@@ -56,6 +56,7 @@ func engine(p *v1alpha1.Platform, images workload.Images) *appsv1ac.DeploymentAp
 		}},
 	}
 	return appsv1ac.Deployment(naming.Engine(p.Name), p.Namespace).WithLabels(labels).
+		WithAnnotations(map[string]string{workload.ConnectorImageAnnotation: images.Connector}).
 		WithSpec(appsv1ac.DeploymentSpec().
 			WithReplicas(replicas).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(naming.Selector(p.Name, naming.ComponentEngine))).

@@ -98,6 +98,14 @@ func build(s *v1alpha1.Sync, d *v1alpha1.Destination, order run.SyncOrder, job w
 	if err != nil {
 		return nil, fmt.Errorf("building the run %s: %w", job.Name, err)
 	}
+	job.Namespace = s.Namespace
+	job.Labels = workload.RunLabels(s.Spec.PlatformRef.Name, naming.ComponentSync, s.Name, v1alpha1.SyncLabel)
+	job.Container, job.Volumes = connector(s, d, "sync", env, images)
+	return job.Build(), nil
+}
+
+// connector is the container of a run, with its volumes.
+func connector(s *v1alpha1.Sync, d *v1alpha1.Destination, command string, env *corev1ac.EnvVarApplyConfiguration, images workload.Images) (workload.Container, []*corev1ac.VolumeApplyConfiguration) {
 	platformName := s.Spec.PlatformRef.Name
 	args := []string{"--warehouse-url", platform.WarehouseURL(platformName, s.Namespace), "--warehouse-credentials-dir", workload.WarehouseCredentials}
 	volumes := []*corev1ac.VolumeApplyConfiguration{workload.SecretVolume("warehouse", naming.Warehouse(platformName), "")}
@@ -107,14 +115,11 @@ func build(s *v1alpha1.Sync, d *v1alpha1.Destination, order run.SyncOrder, job w
 		volumes = append(volumes, workload.SecretVolume(c.Volume, c.Ref.Name, c.Ref.Key))
 		mounts = append(mounts, workload.Mount{Volume: c.Volume, Path: c.Directory, ReadOnly: true})
 	}
-	job.Namespace, job.Volumes = s.Namespace, volumes
-	job.Labels = workload.RunLabels(platformName, naming.ComponentSync, s.Name, v1alpha1.SyncLabel)
-	job.Container = workload.Container{
+	return workload.Container{
 		Name: "sync", Image: images.Connector,
-		Command: []string{workload.ConnectorBinary, "sync"}, Args: args,
+		Command: []string{workload.ConnectorBinary, command}, Args: args,
 		Env:       []*corev1ac.EnvVarApplyConfiguration{env},
 		Resources: workload.Resources("50m", "128Mi", "1Gi"), GoMemory: true,
 		Mounts: mounts,
-	}
-	return job.Build(), nil
+	}, volumes
 }

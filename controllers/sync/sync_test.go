@@ -62,6 +62,18 @@ func evaluated(d *v1alpha1.Destination) Facts {
 	return Facts{Platform: facts.Platform{Name: "shop", Found: true, Serves: true}, Audience: a, Destination: d}
 }
 
+func TestGoldenOfATest(t *testing.T) {
+	job, err := Test{Name: TestName("mailer", "x7k2p"), Sync: vip(), Destination: signed(), HasRecord: true, Send: true, Image: "connector:1"}.Job()
+	if err != nil {
+		t.Fatal(err)
+	}
+	podsecurity.Check(t, job.Spec.Template, false)
+	golden.Compare(t, "test", []runtime.ApplyConfiguration{job}...)
+	if name := TestName(strings.Repeat("a", 63), "x7k2p"); len(name) != 63 {
+		t.Errorf("name %s has %d characters", name, len(name))
+	}
+}
+
 func TestGolden(t *testing.T) {
 	for _, c := range []struct {
 		name  string

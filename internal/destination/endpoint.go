@@ -33,6 +33,21 @@ type endpoint struct {
 	address string
 	// login is the field that names the credential that is sent; empty: none is. offer is the field that could name one.
 	login, offer string
+	// trace, if there is one, is shown requests and answers. hidden keeps the path from it: a person wrote it, and may have
+	// put a credential in.
+	trace  *trace
+	hidden bool
+}
+
+// observe lets a rehearsal see requests.
+func (e *endpoint) observe(t *trace) { e.trace = t }
+
+// shown is what may be shown of a URL.
+func (e *endpoint) shown(to string) string {
+	if e.hidden {
+		return e.host + "/…"
+	}
+	return to
 }
 
 // errRedirect : a redirect that is not followed, because the members would go elsewhere or not at all.
@@ -88,6 +103,9 @@ func (e *endpoint) send(ctx context.Context, method, to string, header http.Head
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "kohort")
+	if err := e.trace.request(method, e.shown(to), request.Header, body); err != nil {
+		return nil, nil, err
+	}
 	response, err := e.client.Do(request)
 	if err != nil {
 		return nil, nil, e.unanswered(err)
@@ -97,6 +115,7 @@ func (e *endpoint) send(ctx context.Context, method, to string, header http.Head
 	if err != nil {
 		return nil, nil, &UnavailableError{Err: fmt.Errorf("%s answered %s and broke off: %w", e.host, statusLine(response), withoutURL(err))}
 	}
+	e.trace.answer(statusLine(response), answer)
 	return response, answer, nil
 }
 

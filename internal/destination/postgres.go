@@ -2,7 +2,6 @@ package destination
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -30,7 +29,11 @@ type Postgres struct {
 	holder string
 	conn   *pgx.Conn // nil until the first use and after a broken connection
 	ready  bool      // the table was there, or made, with the columns that it needs
+	trace  *trace    // that is shown statements, if there is one
 }
+
+// observe lets a rehearsal see statements.
+func (p *Postgres) observe(t *trace) { p.trace = t }
 
 // NewPostgres makes a Postgres; it connects at the first use. It fails when the connection string cannot be used.
 func NewPostgres(config PostgresConfig) (*Postgres, error) {
@@ -107,19 +110,30 @@ func (p *Postgres) connect(ctx context.Context) error {
 
 // Deliver puts a batch into effect in one transaction; see Destination.
 func (p *Postgres) Deliver(ctx context.Context, batch Batch) ([]Result, error) {
+	statements := p.statements(batch.Operations)
+	if err := p.trace.statements(p.holder, statements); err != nil {
+		return nil, err
+	}
 	if err := p.connect(ctx); err != nil {
 		return nil, err
 	}
-	err := pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error { return p.write(ctx, tx, batch.Operations) })
+	err := pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
+		for _, s := range statements {
+			if _, err := tx.Exec(ctx, s.text, s.args...); err != nil {
+				return fmt.Errorf("%s: %w", s.doing, err)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, p.classify(err, p.conn.Config())
 	}
 	return make([]Result, len(batch.Operations)), nil
 }
 
-// write deletes first: no id is in a batch twice, and a row that takes the place of another in an index that somebody
-// added to the table must find it free.
-func (p *Postgres) write(ctx context.Context, tx pgx.Tx, operations []Operation) error {
+// statements of a batch. Rows are deleted first: no id is in a batch twice, and a row that takes the place of another in
+// an index that somebody added to the table must find it free.
+func (p *Postgres) statements(operations []Operation) []statement {
 	var removed, ids, identifiers, traits []string
 	for _, operation := range operations {
 		if operation.Op == OpRemove {
@@ -131,35 +145,17 @@ func (p *Postgres) write(ctx context.Context, tx pgx.Tx, operations []Operation)
 		traits = append(traits, object(operation.Traits))
 	}
 	table := p.table.Sanitize()
+	var out []statement
 	if len(removed) > 0 {
-		_, err := tx.Exec(ctx, "DELETE FROM "+table+" WHERE audience = $1 AND profile_id = ANY($2::text[])", p.config.Audience, removed)
-		if err != nil {
-			return fmt.Errorf("deleting rows: %w", err)
-		}
+		out = append(out, statement{"deleting rows", "DELETE FROM " + table + " WHERE audience = $1 AND profile_id = ANY($2::text[])", []any{p.config.Audience, removed}})
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	_, err := tx.Exec(ctx, "INSERT INTO "+table+` (audience, profile_id, identifiers, traits, updated_at)
+	if len(ids) > 0 {
+		out = append(out, statement{"writing rows", "INSERT INTO " + table + ` (audience, profile_id, identifiers, traits, updated_at)
 SELECT $1, r.id, r.identifiers::jsonb, r.traits::jsonb, now()
 FROM unnest($2::text[], $3::text[], $4::text[]) AS r(id, identifiers, traits)
 ON CONFLICT (audience, profile_id) DO UPDATE
 SET identifiers = excluded.identifiers, traits = excluded.traits, updated_at = excluded.updated_at`,
-		p.config.Audience, ids, identifiers, traits)
-	if err != nil {
-		return fmt.Errorf("writing rows: %w", err)
+			[]any{p.config.Audience, ids, identifiers, traits}})
 	}
-	return nil
-}
-
-// object encodes a map as a JSON object; a nil map is an empty one.
-func object[V any](m map[string]V) string {
-	if m == nil {
-		return "{}"
-	}
-	text, err := json.Marshal(m)
-	if err != nil { // the values are texts, or JSON that was checked when it was read
-		panic(err)
-	}
-	return string(text)
+	return out
 }

@@ -36,6 +36,7 @@ func NewWebhook(config WebhookConfig) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
+	to.hidden = true
 	if config.Now == nil {
 		config.Now = time.Now
 	}

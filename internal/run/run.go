@@ -148,6 +148,20 @@ type SyncOrder struct {
 	Google      *Google           `json:"google,omitempty"`
 }
 
+// TestOrder tells a connector to show what a destination is sent of one record: the one in the file that the flag
+// --record-file names, or, without it, a member of the audience.
+type TestOrder struct {
+	SyncOrder
+	Send   bool `json:"send,omitempty"`   // it is sent, and not only shown
+	Remove bool `json:"remove,omitempty"` // it is taken out
+}
+
+// Record is a customer that a person made up.
+type Record struct {
+	Identifiers map[string][]string        `json:"identifiers,omitempty"`
+	Traits      map[string]json.RawMessage `json:"traits,omitempty"` // by field at the destination
+}
+
 // Webhook names the endpoint of a webhook destination. Its token is in the file that the flag --token-file names.
 type Webhook struct {
 	URL string `json:"url"`

@@ -26,6 +26,10 @@ type Images struct {
 	Store string
 }
 
+// ConnectorImageAnnotation stands on the Deployment of a Platform's engine, where "kohort destination test" finds the image
+// of the connector.
+const ConnectorImageAnnotation = "kohort.dev/connector-image"
+
 // Binaries in the images.
 const (
 	WorkerBinary    = "/usr/local/bin/worker"
@@ -43,6 +47,7 @@ const (
 	TokenDirectory       = "/etc/kohort/token"
 	SigningDirectory     = "/etc/kohort/signing" // with a number, for each key has a directory of its own
 	SecretDirectory      = "/etc/kohort/secret"  // with a number, likewise
+	RecordDirectory      = "/etc/kohort/record"
 	DataDirectory        = "/data"
 	temporaryDirectory   = "/tmp"
 )
