@@ -24,8 +24,8 @@ type explanation struct {
 }
 
 func newIdentity(c *cluster) *cobra.Command {
-	command := &cobra.Command{Use: "identity", Short: "Why customers are who they are"}
-	command.AddCommand(newIdentityExplain(c))
+	command := &cobra.Command{Use: "identity", Short: "Why customers are who they are, and how to part them"}
+	command.AddCommand(newIdentityExplain(c), newIdentityUnmerge(c))
 	return command
 }
 
@@ -37,10 +37,8 @@ func newIdentityExplain(c *cluster) *cobra.Command {
 		Example: `  kohort identity explain anonymousId:7f3c email:ada@example.com --platform shop -n crm`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(command *cobra.Command, args []string) error {
-			for _, arg := range args {
-				if kind, value, ok := strings.Cut(arg, ":"); !ok || kind == "" || value == "" {
-					return hint(fmt.Errorf("%q is no identifier", arg), "write its type and value, such as userId:42 or email:ada@example.com")
-				}
+			if err := checkIdentifiers(args...); err != nil {
+				return err
 			}
 			query := url.Values{"from": {args[0]}, "to": {args[1]}}
 			return v.show(command, c, "/v1/identity/explain?"+query.Encode())
@@ -48,6 +46,16 @@ func newIdentityExplain(c *cluster) *cobra.Command {
 	}
 	v.bind(command)
 	return command
+}
+
+// checkIdentifiers refuses what is not written as an identifier.
+func checkIdentifiers(texts ...string) error {
+	for _, text := range texts {
+		if kind, value, ok := strings.Cut(text, ":"); !ok || kind == "" || value == "" {
+			return hint(fmt.Errorf("%q is no identifier", text), "write its type and value, such as userId:42 or email:ada@example.com")
+		}
+	}
+	return nil
 }
 
 func showExplanation(out io.Writer, answer []byte) error {

@@ -52,7 +52,7 @@ func (a *api) handler() http.Handler {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, request *http.Request) { a.serve(w, request, r) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "NoSuchPath", "this API has GET /v1/profiles/{type}:{value}, below it /traits, /identifiers, /audiences, /audiences/{audience}, /events and /links, POST /v1/audiences/preview, GET /v1/accounts/{groupId}, below it /members, GET /v1/identity/explain, GET /v1/violations, GET /v1/quarantine, below it /summary, and POST /v1/quarantine/redrive")
+		refuse(w, http.StatusNotFound, "NoSuchPath", "this API has GET /v1/profiles/{type}:{value}, below it /traits, /identifiers, /audiences, /audiences/{audience}, /events and /links, POST /v1/audiences/preview, GET /v1/accounts/{groupId}, below it /members, GET /v1/identity/explain, POST /v1/identity/unmerge, GET /v1/violations, GET /v1/quarantine, below it /summary, and POST /v1/quarantine/redrive")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The file is read for each request, so that a rotated Secret counts at once.

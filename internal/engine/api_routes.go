@@ -41,6 +41,7 @@ func (a *api) routes() []route {
 		{pattern: "GET /v1/accounts/{account}", answer: a.account},
 		{pattern: "GET /v1/accounts/{account}/members", answer: a.members},
 		{pattern: "GET /v1/identity/explain", answer: a.explain},
+		{pattern: "POST /v1/identity/unmerge", answer: a.unmerge, timeout: unmergeTimeout},
 		{pattern: "GET /v1/violations", answer: a.violations},
 		{pattern: "GET /v1/quarantine", answer: a.quarantined},
 		{pattern: "GET /v1/quarantine/summary", answer: a.summary},

@@ -244,7 +244,12 @@ func (p *place) conn() driver.Conn {
 // get asks the engine over HTTP.
 func (p *place) get(address, path, token string) (status int, body string) {
 	p.t.Helper()
-	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+address+path, nil)
+	return p.ask(http.MethodGet, address, path, token)
+}
+
+func (p *place) ask(method, address, path, token string) (status int, body string) {
+	p.t.Helper()
+	request, err := http.NewRequestWithContext(p.t.Context(), method, "http://"+address+path, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}

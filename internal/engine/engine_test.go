@@ -187,6 +187,7 @@ func TestEngine(t *testing.T) {
 	p.run("a tracking plan is followed", func(t *testing.T) { violations(t, p) })
 	p.run("a guard keeps back what changes too much", func(t *testing.T) { guarding(t, p) })
 	p.run("earlier members are brought back", func(t *testing.T) { rollingBack(t, p) })
+	p.run("an identifier is cut out of its profile", func(t *testing.T) { unmerging(t, p) })
 	p.stop()
 }
 

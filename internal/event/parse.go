@@ -20,6 +20,8 @@ import (
 type Parsed struct {
 	Events     []Event
 	Rejections []Rejection
+	// Unmerge is what the message asks for, which then is the only one; nil for events.
+	Unmerge *Unmerge
 }
 
 // Message is one message of the stream.
@@ -34,6 +36,10 @@ type Message struct {
 // Add takes a message apart. Whatever is in it ends as an event or as a rejection; nothing is refused as a whole but
 // what is not a message of this project at all.
 func (p *Parsed) Add(m Message) {
+	if m.Subject == stream.IdentitySubject {
+		p.command(m)
+		return
+	}
 	err := stream.Decode(m.Data, func(index int, r stream.Record) error {
 		p.record(m.Seq, index, r)
 		return nil

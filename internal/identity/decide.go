@@ -171,8 +171,22 @@ func (w *work) decide(edges *recent) {
 			changed = true
 		}
 		w.assigned[e] = s
-		for _, b := range ids[1:] {
-			x, y := &w.slots[ids[0]], &w.slots[b]
+		w.record(ids, e, changed, edges)
+	}
+}
+
+// cliqueOf identifiers of one event are recorded with each other, further ones with the first alone: an event may carry
+// hundreds of them, and all pairs of those would be tens of thousands.
+const cliqueOf = 8
+
+// record notes which identifiers were seen together: all pairs, for the others are still tied when one is cut out.
+func (w *work) record(ids []int, e int, changed bool, edges *recent) {
+	for i, a := range ids[:min(len(ids), cliqueOf)] {
+		for k, b := range ids[i+1:] {
+			if i > 0 && i+1+k >= cliqueOf {
+				break
+			}
+			x, y := &w.slots[a], &w.slots[b]
 			if seen := edges.seen(x.hash, y.hash); !seen || changed {
 				w.edges = append(w.edges, EdgeRow{w.identifier(x), w.identifier(y), e})
 			}
@@ -180,11 +194,12 @@ func (w *work) decide(edges *recent) {
 	}
 }
 
-// matchMost matches as many of ids as the limits allow, those of the highest priority, and gives the others.
+// matchMost matches as many of ids as cuts and limits allow, those of the highest priority, and gives the others.
 func (w *work) matchMost(ids []int, e int) (s *state, left []int, changed bool) {
+	ids, cut := w.withoutCut(ids)
 	for n := len(ids); n > 0; n-- {
 		if s, changed, ok := w.match(ids[:n], e); ok {
-			return s, ids[n:], changed
+			return s, append(cut, ids[n:]...), changed
 		}
 	}
 	return nil, nil, false

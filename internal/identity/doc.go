@@ -13,6 +13,8 @@
 //
 // An anonymousId that several users log in with tells nobody apart any more; see guestsOf.
 //
+// What a person has cut apart stays apart; see [Cut].
+//
 // [Resolver] is the decision, in memory and without I/O of its own; [Store] is what it needs to be told; [Warehouse] tells
 // it from ClickHouse.
 package identity

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -44,7 +46,7 @@ func Explain(ctx context.Context, conn driver.Conn, a, b Identifier) ([]Link, er
 		if len(other) == 0 {
 			return nil, fmt.Errorf("%s: %w", b.Type, ErrUnknown)
 		}
-		return nil, ErrNotOne
+		return nil, notOne(ctx, conn, known, other)
 	}
 	links, err := linksAmong(ctx, conn, known)
 	if err != nil {
@@ -59,34 +61,51 @@ func Explain(ctx context.Context, conn driver.Conn, a, b Identifier) ([]Link, er
 
 // together gives all identifiers of the profile that id belongs to, none when it belongs to none.
 func together(ctx context.Context, conn driver.Conn, id Identifier) (map[Identifier]bool, error) {
-	const survivor = `SELECT if(o.survivor = 0, i.profile, o.survivor) FROM identities AS i
-		LEFT ANY JOIN (SELECT profile, survivor FROM profile_overrides FINAL) AS o ON o.profile = i.profile`
-	rows, err := conn.Query(ctx, fmt.Sprintf(`WITH (%s WHERE i.type = %s AND i.value = %s LIMIT 1) AS root
-		SELECT type, value FROM profile_identifiers FINAL
-		WHERE profile IN (SELECT root UNION ALL SELECT profile FROM profile_overrides FINAL WHERE survivor = root)`,
-		survivor, quote(id.Type), quote(id.Value)))
+	_, since, err := membersOf(ctx, conn, id)
+	known := map[Identifier]bool{}
+	for member := range since {
+		known[member] = true
+	}
+	return known, err
+}
+
+// notOne is the ErrNotOne of two profiles. It tells when they were cut apart.
+func notOne(ctx context.Context, conn driver.Conn, known, other map[Identifier]bool) error {
+	all := maps.Clone(known)
+	maps.Copy(all, other)
+	cuts, err := cutsAmong(ctx, conn, tuples(all))
+	if err != nil {
+		return fmt.Errorf("reading what was cut apart: %w", err)
+	}
+	for _, seq := range slices.Sorted(maps.Keys(cuts)) {
+		for x, side := range cuts[seq].ends {
+			for y, opposite := range cuts[seq].ends {
+				if known[x] && other[y] && side != opposite {
+					return fmt.Errorf("%w: they were cut apart by hand on %s", ErrNotOne, cuts[seq].at.Format(time.RFC3339))
+				}
+			}
+		}
+	}
+	return ErrNotOne
+}
+
+// tuples writes identifiers as the right side of IN.
+func tuples(ids map[Identifier]bool) string {
+	pairs := make([]string, 0, len(ids))
+	for id := range ids {
+		pairs = append(pairs, "("+quote(id.Type)+","+quote(id.Value)+")")
+	}
+	return "(" + strings.Join(pairs, ",") + ")"
+}
+
+// linksAmong gives the earliest event of every pair of known identifiers that was seen together and not cut apart, in a
+// fixed order.
+func linksAmong(ctx context.Context, conn driver.Conn, known map[Identifier]bool) ([]Link, error) {
+	in := tuples(known)
+	cuts, err := cutsAmong(ctx, conn, in)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }()
-	known := map[Identifier]bool{}
-	for rows.Next() {
-		var member Identifier
-		if err := rows.Scan(&member.Type, &member.Value); err != nil {
-			return nil, err
-		}
-		known[member] = true
-	}
-	return known, rows.Err()
-}
-
-// linksAmong gives the earliest event of every pair of known identifiers that was seen together, in a fixed order.
-func linksAmong(ctx context.Context, conn driver.Conn, known map[Identifier]bool) ([]Link, error) {
-	pairs := make([]string, 0, len(known))
-	for id := range known {
-		pairs = append(pairs, "("+quote(id.Type)+","+quote(id.Value)+")")
-	}
-	in := "(" + list(pairs, func(pair string) string { return pair }) + ")"
 	rows, err := conn.Query(ctx, `SELECT a_type, a_value, b_type, b_value, first.1, first.2, first.3, first.4 FROM
 		(SELECT a_type, a_value, b_type, b_value, argMin((message_id, source, occurred, received), (occurred, message_id)) AS first
 		FROM identity_edges WHERE (a_type, a_value) IN `+in+` AND (b_type, b_value) IN `+in+`
@@ -101,7 +120,9 @@ func linksAmong(ctx context.Context, conn driver.Conn, known map[Identifier]bool
 		if err := rows.Scan(&l.From.Type, &l.From.Value, &l.To.Type, &l.To.Value, &l.MessageID, &l.Source, &l.Occurred, &l.Received); err != nil {
 			return nil, err
 		}
-		links = append(links, l)
+		if !isCut(cuts, l.From, l.To) {
+			links = append(links, l)
+		}
 	}
 	return links, rows.Err()
 }

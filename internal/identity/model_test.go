@@ -17,6 +17,7 @@ type memory struct {
 	identities map[Identifier]versioned[AttachedRow]
 	profiles   map[uint64]versioned[ProfileRow]
 	overrides  map[uint64]versioned[OverrideRow]
+	cuts       map[uint64]Unmerge // by message
 }
 
 type versioned[V any] struct {
@@ -25,7 +26,7 @@ type versioned[V any] struct {
 }
 
 func newMemory() *memory {
-	return &memory{map[Identifier]versioned[AttachedRow]{}, map[uint64]versioned[ProfileRow]{}, map[uint64]versioned[OverrideRow]{}}
+	return &memory{map[Identifier]versioned[AttachedRow]{}, map[uint64]versioned[ProfileRow]{}, map[uint64]versioned[OverrideRow]{}, map[uint64]Unmerge{}}
 }
 
 func (m *memory) clone() *memory {
@@ -39,7 +40,41 @@ func (m *memory) clone() *memory {
 	for k, v := range m.overrides {
 		c.overrides[k] = v
 	}
+	for k, v := range m.cuts {
+		c.cuts[k] = v
+	}
 	return c
+}
+
+// cut carries an unmerge out.
+func (m *memory) cut(rules []Rule, u Unmerge, seq uint64) {
+	parts := map[uint64][]Identifier{}
+	for _, id := range u.Moved {
+		parts[id.Profile] = append(parts[id.Profile], id.Identifier)
+		put(m.identities, id.Identifier, id, seq)
+	}
+	for ordinal, ids := range parts {
+		rank, name := Name(rules, ids)
+		put(m.profiles, ordinal, ProfileRow{Profile: ordinal, ID: name, Rank: rank}, seq)
+	}
+	m.cuts[seq] = u
+}
+
+// ends gives the sides of cuts that a profile had identifiers of before a version.
+func (m *memory) ends(f forest, root, before uint64) (ends []CutEnd) {
+	is := func(id Identifier) bool { return f.rootBefore(m.identities[id].value.Profile, before) == root }
+	for seq, u := range m.cuts {
+		if is(u.Cut) {
+			ends = append(ends, CutEnd{seq, false})
+		}
+		for _, id := range u.Against {
+			if is(id) {
+				ends = append(ends, CutEnd{seq, true})
+				break
+			}
+		}
+	}
+	return ends
 }
 
 func put[K comparable, V any](table map[K]versioned[V], k K, v V, version uint64) {
@@ -108,6 +143,7 @@ func (m *memory) Profiles(_ context.Context, ordinals []uint64, timed []string, 
 				}
 			}
 		}
+		p.Cuts = m.ends(f, root, before)
 		for _, o := range f.sorted() {
 			if o.Version < before && f.rootBefore(o.Ordinal, before) == root {
 				p.Absorbed = append(p.Absorbed, o.Merge)
@@ -143,6 +179,11 @@ func compareIDs(a, b Identifier) int {
 // components is what the profiles must be without limits: a breadth-first search over identifiers seen together, named
 // by the least (rank, id) of each component.
 func components(rules []Rule, events []event.Event) map[uuid.UUID][]Identifier {
+	return componentsWithout(rules, events, func(Identifier, Identifier) bool { return false })
+}
+
+// componentsWithout is the same without the edges that were cut.
+func componentsWithout(rules []Rule, events []event.Event, cut func(a, b Identifier) bool) map[uuid.UUID][]Identifier {
 	rank := map[string]int{}
 	for i, r := range rules {
 		rank[r.Type] = i
@@ -153,7 +194,9 @@ func components(rules []Rule, events []event.Event) map[uuid.UUID][]Identifier {
 			from := Identifier{a.Type, a.Value}
 			edges[from] = append(edges[from], from)
 			for _, b := range e.Identifiers {
-				edges[from] = append(edges[from], Identifier{b.Type, b.Value})
+				if to := (Identifier{b.Type, b.Value}); !cut(from, to) && !cut(to, from) {
+					edges[from] = append(edges[from], to)
+				}
 			}
 		}
 	}

@@ -18,6 +18,7 @@ type state struct {
 	counts   []int32   // by rank
 	times    [][]int64 // by rank, when each identifier was first seen, in Unix milliseconds; nil unless a rule has a window
 	absorbed []Merge
+	cuts     []CutEnd
 	into     *state // the profile that it was merged into, in this batch
 	isNew    bool   // made in this batch
 	renamed  bool   // has another id than before this batch
@@ -27,7 +28,7 @@ type state struct {
 const unnamed = math.MaxUint32
 
 func newState(p Profile, rules []Rule) *state {
-	s := &state{ordinal: p.Ordinal, id: p.ID, rank: p.Rank, created: p.Created, absorbed: p.Absorbed, counts: make([]int32, len(rules)), times: times(rules)}
+	s := &state{ordinal: p.Ordinal, id: p.ID, rank: p.Rank, created: p.Created, absorbed: p.Absorbed, cuts: p.Cuts, counts: make([]int32, len(rules)), times: times(rules)}
 	if p.ID == uuid.Nil {
 		s.rank = unnamed
 	}
@@ -91,6 +92,7 @@ func (s *state) absorb(other *state, version uint64) {
 		s.times[rank] = append(s.times[rank], times...)
 	}
 	s.absorbed = append(s.absorbed, other.absorbed...)
+	s.cuts = append(s.cuts, other.cuts...)
 	if !other.isNew { // what was made in this batch was never stored
 		s.absorbed = append(s.absorbed, Merge{Ordinal: other.ordinal, Parent: s.ordinal, Version: version})
 	}

@@ -34,6 +34,8 @@ type Profile struct {
 	Since map[string][]int64
 	// Absorbed are the profiles that were merged into this one, directly or not.
 	Absorbed []Merge
+	// Cuts are the sides of cuts that the profile has identifiers of.
+	Cuts []CutEnd
 }
 
 // Merge tells when a profile ended and which one took it then. It never changes.
@@ -81,7 +83,7 @@ type OverrideRow struct {
 	Survivor uint64
 }
 
-// EdgeRow is a row of identity_edges: A is the identifier of the highest priority in the event.
+// EdgeRow is a row of identity_edges: A has the higher priority.
 type EdgeRow struct {
 	A, B  Identifier
 	Event int // index in the batch

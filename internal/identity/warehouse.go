@@ -11,6 +11,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/bits-and-blooms/bloom/v3"
 	"github.com/cespare/xxhash/v2"
+
+	"kohort.dev/kohort/internal/warehouse"
 )
 
 // Warehouse is the [Store] over the tables identities, profile_identifiers, profiles and profile_overrides.
@@ -20,9 +22,10 @@ import (
 // needed to see through that.
 type Warehouse struct {
 	conn  driver.Conn
-	known *bloom.BloomFilter // of identifiers: most new ones need no look-up
-	count uint               // of what known holds
-	limit uint               // that known is made for
+	known *bloom.BloomFilter  // of identifiers: most new ones need no look-up
+	count uint                // of what known holds
+	limit uint                // that known is made for
+	cuts  map[uint64][]CutEnd // by the ordinal that their identifiers are attached to
 }
 
 const (
@@ -38,7 +41,32 @@ const (
 // NewWarehouse reads which identifiers there are, 8 bytes for each.
 func NewWarehouse(ctx context.Context, conn driver.Conn) (*Warehouse, error) {
 	w := &Warehouse{conn: conn}
+	if err := w.LearnCuts(ctx); err != nil {
+		return nil, err
+	}
 	return w, w.learnAll(ctx)
+}
+
+// LearnCuts reads what was cut apart: some 30 bytes for each profile that a cut is about. It is to be called after each
+// cut, and what a [Resolver] has cached is wrong then.
+func (w *Warehouse) LearnCuts(ctx context.Context) error {
+	cuts := map[uint64][]CutEnd{}
+	err := warehouse.Each(ctx, w.conn, `SELECT DISTINCT i.profile AS profile, c.seq AS seq, c.role = 'against' AS against FROM identity_cuts AS c
+		INNER JOIN (SELECT type, value, profile FROM identities FINAL WHERE (type, value) IN (SELECT type, value FROM identity_cuts)) AS i
+		ON i.type = c.type AND i.value = c.value WHERE c.role IN ('cut', 'against') ORDER BY profile, seq, against`, func(rows driver.Rows) error {
+		var profile uint64
+		var end CutEnd
+		var against uint8
+		err := rows.Scan(&profile, &end.Cut, &against)
+		end.Against = against == 1
+		cuts[profile] = append(cuts[profile], end)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("reading what was cut apart: %w", err)
+	}
+	w.cuts = cuts
+	return nil
 }
 
 func (w *Warehouse) learnAll(ctx context.Context) error {
@@ -174,6 +202,12 @@ func (w *Warehouse) profiles(ctx context.Context, ordinals []uint64, timed []str
 		return nil, err
 	}
 	out := make([]Profile, len(ordinals))
+	for root, p := range byRoot {
+		p.Cuts = slices.Clone(w.cuts[root])
+		for _, m := range p.Absorbed {
+			p.Cuts = append(p.Cuts, w.cuts[m.Ordinal]...)
+		}
+	}
 	for i, root := range roots {
 		out[i] = *byRoot[root]
 	}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -44,7 +45,11 @@ func newStream(t testing.TB) jetstream.JetStream {
 func publish(t testing.TB, js jetstream.JetStream, messages ...[]byte) {
 	t.Helper()
 	for _, m := range messages {
-		if _, err := js.Publish(t.Context(), stream.Subject("web"), m); err != nil {
+		subject := stream.Subject("web")
+		if bytes.Contains(m, []byte("fromType")) {
+			subject = stream.IdentitySubject
+		}
+		if _, err := js.Publish(t.Context(), subject, m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,6 +90,31 @@ func story() [][]byte {
 		append(redriven(1, 7, track(16, `"anonymousId":"f1"`)), redriven(1, 7, track(16, `"anonymousId":"f1"`))[1:]...),
 		append(redriven(1, 7, track(16, `"anonymousId":"f1"`)), redriven(1, 8, `{"type":"track"}`)[1:]...),
 	}
+}
+
+// cuts is a stream that goes on after the story with unmerges, and events that would undo them.
+func cuts() [][]byte {
+	track := func(n int, ids string) string {
+		return fmt.Sprintf(`{"type":"track","event":"Seen","messageId":"m%d","properties":{"n":%d},%s}`, n, n, ids)
+	}
+	return [][]byte{
+		written(20, `{"type":"identify","messageId":"i20","userId":"u6","anonymousId":"g1","traits":{"plan":"free","city":"Rome"}}`,
+			`{"type":"group","messageId":"g20","userId":"u6","groupId":"acme"}`, `{"type":"group","messageId":"g21","anonymousId":"g1","groupId":"beta"}`),
+		written(21, `{"type":"identify","messageId":"i21","anonymousId":"g1","traits":{"plan":"pro","email":"g@x.org"}}`, track(21, `"anonymousId":"g1"`), track(22, `"userId":"u6"`)),
+		unmerged(22, `{"type":"anonymousId","value":"g1","fromType":"userId","fromValue":"u6"}`),
+		written(23, track(23, `"userId":"u6","anonymousId":"g1"`), track(24, `"anonymousId":"g1"`), track(25, `"userId":"u6","anonymousId":"g2"`)),
+		written(24, `{"type":"identify","messageId":"i24","anonymousId":"g2","traits":{"email":"g@x.org"}}`),
+		unmerged(25, `{"type":"anonymousId","value":"g1","fromType":"userId","fromValue":"u6"}`), // they are two people's
+		unmerged(26, `{"type":"email","value":"one@x.org","fromType":"","fromValue":""}`),
+		written(27, track(27, `"userId":"u1","anonymousId":"e1"`)),
+		append(unmerged(28, `{"type":"userId","value":"u1","fromType":"","fromValue":""}`), written(28, track(28, `"userId":"u1"`))[1:]...), // not by itself
+		written(29, `{"type":"identify","messageId":"i29","userId":"u7","anonymousId":"g1"}`),
+	}
+}
+
+// unmerged makes a message that cuts an identifier out of its profile.
+func unmerged(second int, body string) []byte {
+	return stream.Append(nil, stream.Record{Kind: stream.KindUnmerge, Received: epoch.Add(time.Duration(second) * time.Second), Body: []byte(body)})
 }
 
 // redriven makes a message of a row of quarantine that is let in again.
@@ -143,6 +173,8 @@ func tables() map[string]string {
 		"profile_identifiers": dump("profile_identifiers FINAL"),
 		"profile_overrides":   dump("profile_overrides FINAL"),
 		"traits":              dump("traits FINAL"),
+		"account_members":     dump("(SELECT account, profile, min(since), max(seen) FROM account_members GROUP BY account, profile)"),
+		"identity_cuts":       dump("identity_cuts"),
 		// An edge may be written again by a process that does not know it is there, but none may be missing.
 		"identity_edges": dump("(SELECT DISTINCT a_type, a_value, b_type, b_value FROM identity_edges)"),
 	}

@@ -24,8 +24,9 @@ type reader struct {
 	metrics *metrics
 
 	current *batch
+	alone   bool     // current is a message that is a batch by itself
 	events  int      // in current, which is somebody else's once it is handed over
-	held    *message // arrived after the end of a batch that is replayed
+	held    *message // arrived after the end of the batch
 }
 
 // message is one of the stream.
@@ -75,23 +76,21 @@ func (r *reader) run(ctx context.Context, at position, out chan<- *batch) error 
 			return ctx.Err()
 		}
 		r.begin(at.unfinished.last + 1)
-		if r.held != nil {
-			r.add(*r.held)
-		}
+		r.release()
 	}
 	return r.follow(ctx, messages, failed, out)
 }
 
 // begin starts a batch, with room for about as many events as the one before it has.
 func (r *reader) begin(first uint64) {
-	r.current = &batch{first: first, last: first - 1}
+	r.current, r.alone = &batch{first: first, last: first - 1}, false
 	r.current.Events = make([]event.Event, 0, r.events+r.events/8)
 }
 
 // add puts a message into the batch.
 func (r *reader) add(m message) {
 	r.current.Add(m.Message)
-	r.current.last = m.Seq
+	r.current.last, r.alone = m.Seq, m.isAlone()
 	r.current.bytes += len(m.Data)
 	r.events = len(r.current.Events)
 	r.metrics.seen.Store(m.Seq)
@@ -100,8 +99,20 @@ func (r *reader) add(m message) {
 
 func (r *reader) empty() bool { return r.current.last < r.current.first }
 
+// release begins a batch with what was held back.
+func (r *reader) release() {
+	if r.held != nil {
+		held := *r.held
+		r.held = nil
+		r.add(held)
+	}
+}
+
+// isAlone says whether a message is to be a batch by itself.
+func (m message) isAlone() bool { return m.Subject == stream.IdentitySubject }
+
 func (r *reader) full() bool {
-	return len(r.current.Events)+len(r.current.Rejections) >= r.config.MaxEvents || r.current.bytes >= r.config.MaxBytes
+	return r.held != nil || r.alone || len(r.current.Events)+len(r.current.Rejections) >= r.config.MaxEvents || r.current.bytes >= r.config.MaxBytes
 }
 
 // replay reads the batch of a plan, exactly.
@@ -143,6 +154,10 @@ func (r *reader) follow(ctx context.Context, messages <-chan message, failed cha
 		}
 		select {
 		case m := <-in:
+			if m.isAlone() && !r.empty() {
+				r.held = &m
+				break
+			}
 			if r.empty() {
 				linger.Reset(r.config.Linger)
 			}
@@ -151,7 +166,8 @@ func (r *reader) follow(ctx context.Context, messages <-chan message, failed cha
 			ripe = !r.empty()
 		case to <- r.current:
 			r.begin(r.current.last + 1)
-			ripe = false
+			r.release()
+			ripe = !r.empty()
 		case err := <-failed:
 			failed <- err
 			return err

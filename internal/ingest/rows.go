@@ -219,10 +219,13 @@ func quarantineRows(r []event.Rejection) table {
 }
 
 // insert stores the rows of one table.
-func (w *writer) insert(ctx context.Context, p plan, t table) error {
+func (w *writer) insert(ctx context.Context, p plan, t table) error { return w.insertAs(ctx, p, t, "") }
+
+// insertAs is insert for one of several, told apart by suffix.
+func (w *writer) insertAs(ctx context.Context, p plan, t table, suffix string) error {
 	token := ""
 	if t.once {
-		token = fmt.Sprintf("%s-%d-%d", t.name, p.first, p.last)
+		token = fmt.Sprintf("%s-%d-%d%s", t.name, p.first, p.last, suffix)
 	}
 	return w.retry(ctx, func() error {
 		if err := w.stillMine(ctx, p); err != nil {

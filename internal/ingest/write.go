@@ -63,6 +63,9 @@ func (w *writer) store(ctx context.Context, b *batch, replay *plan) error {
 	if err != nil {
 		return err
 	}
+	if b.Unmerge != nil {
+		return w.unmerge(ctx, p, b)
+	}
 	var released []event.Redriven
 	var again int
 	if err := w.retry(ctx, func() (err error) {

@@ -112,7 +112,8 @@ func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) 
 func find(ctx context.Context, conn driver.Conn, kind, value string) (*Profile, error) {
 	found := "SELECT profile FROM identities FINAL WHERE type = {kind:String} AND value = {value:String}"
 	if kind == ByID {
-		found = "SELECT profile FROM profiles WHERE id = toUUIDOrZero({value:String})"
+		// What was cut out of a profile may have an id that the profile, or one merged into it, had in former times.
+		found = "SELECT profile FROM profiles WHERE id = toUUIDOrZero({value:String}) ORDER BY profile DESC"
 	}
 	root := "SELECT if(o.survivor = 0, i.profile, o.survivor) FROM (" + found + " LIMIT 1) AS i " +
 		"LEFT ANY JOIN (SELECT profile, survivor FROM profile_overrides FINAL WHERE profile IN (" + found + ")) AS o ON o.profile = i.profile"

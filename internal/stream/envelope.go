@@ -15,6 +15,9 @@ const (
 	Name = "EVENTS"
 	// SubjectPrefix of the subjects that the stream captures; the Source's name follows.
 	SubjectPrefix = "events."
+	// IdentitySubject is where requests about who is who are published: a message of it has one record, and is
+	// ingested by itself. No Source is called so, for its name cannot have a line below.
+	IdentitySubject = SubjectPrefix + "_identity"
 	// MaxMessage is the largest payload of one message in bytes, the server's max_payload.
 	MaxMessage = 8 << 20
 )
@@ -43,6 +46,9 @@ const (
 	// KindRedrive : one row of quarantine that is let in again. The body is {"id","original"}, received and party those of
 	// the row.
 	KindRedrive
+	// KindUnmerge : an identifier that is cut out of its profile. The body is {"type","value","fromType","fromValue"}, the
+	// last two empty when it is cut from all others. Only [IdentitySubject] has it.
+	KindUnmerge
 )
 
 // Record is one request as it was acknowledged: the raw body, and what only the receiver knew.

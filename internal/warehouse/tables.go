@@ -31,6 +31,7 @@ func Tables() []Table {
 			Name: "identity_edges", Personal: true, Identifiers: [][2]string{{"a_type", "a_value"}, {"b_type", "b_value"}},
 			Received: "received", Occurred: "occurred",
 		},
+		{Name: "identity_cuts", Personal: true, Profile: "profile", Identifiers: [][2]string{{"type", "value"}}},
 		{Name: "identities", Personal: true, Profile: "profile", Identifiers: [][2]string{{"type", "value"}}, Occurred: "since"},
 		{Name: "profile_identifiers", Personal: true, Profile: "profile", Identifiers: [][2]string{{"type", "value"}}, Occurred: "since"},
 		{Name: "profiles", Personal: true, Profile: "profile", ProfileID: "id", Occurred: "created"},
