@@ -80,17 +80,6 @@ func profilePath(identifier string, events int) string {
 	return "/v1/profiles/" + url.PathEscape(identifier) + "?events=" + strconv.Itoa(events)
 }
 
-// fetch asks the engine for a path through a forwarded port.
-func fetch(ctx context.Context, c *cluster, platform, path string) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	e, err := reach(ctx, c, platform)
-	if err != nil {
-		return nil, err
-	}
-	return e.ask(ctx, http.MethodGet, path, nil)
-}
-
 // endpoint of an engine, for those who have its token.
 type endpoint struct{ address, token string }
 

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +27,8 @@ type unmerged struct {
 }
 
 func newIdentityUnmerge(c *cluster) *cobra.Command {
-	var platform, from, output string
+	v := view{table: showUnmerged}
+	var from string
 	var dryRun bool
 	command := &cobra.Command{
 		Use:   "unmerge TYPE:VALUE",
@@ -50,30 +49,12 @@ Events, traits and accounts go with their identifiers. What was cut apart is nev
 			if err := checkIdentifiers(args...); err != nil {
 				return err
 			}
-			show, ok := map[string]func(io.Writer, []byte) error{"table": showUnmerged, "json": showJSON, "yaml": showYAML}[output]
-			if !ok {
-				return fmt.Errorf("-o %s is none of table, json and yaml", output)
-			}
-			if platform == "" {
-				return hint(errors.New("flag --platform is required"), "kubectl get platforms -A lists them")
-			}
-			ctx, cancel := context.WithCancel(command.Context())
-			defer cancel()
-			e, err := reach(ctx, c, platform)
-			if err != nil {
-				return err
-			}
-			answer, err := e.ask(ctx, http.MethodPost, "/v1/identity/unmerge?"+query.Encode(), nil)
-			if err != nil {
-				return err
-			}
-			return show(command.OutOrStdout(), answer)
+			return v.send(command, c, http.MethodPost, "/v1/identity/unmerge?"+query.Encode())
 		},
 	}
-	command.Flags().StringVar(&platform, "platform", "", "name of the Platform")
+	v.bind(command)
 	command.Flags().StringVar(&from, "from", "", "the identifier that it is cut from, default all others of the profile")
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what it would change")
-	command.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	return command
 }
 
