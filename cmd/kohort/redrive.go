@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,36 +70,43 @@ func redrive(ctx context.Context, out io.Writer, e endpoint, filter quarantineFi
 		return err
 	}
 	if dryRun {
-		_, err := fmt.Fprintf(out, "%s would be let in again (dry run).\n", events(redrivable))
+		_, err := fmt.Fprintf(out, "%s would be let in again (dry run).\n", rows(redrivable))
 		return err
 	}
-	for sent := 0; ; {
+	sent, refused, example := 0, 0, ""
+	for {
 		answer, err := e.ask(ctx, http.MethodPost, "/v1/quarantine/redrive?"+query.Encode(), nil)
 		if err != nil {
 			return hint(err, "%d were sent; run the same again to go on, what was sent counts once", sent)
 		}
 		var page struct {
-			Sent int    `json:"sent"`
-			Next string `json:"next"`
+			Sent    int    `json:"sent"`
+			Refused int    `json:"refused"`
+			Example string `json:"example"`
+			Next    string `json:"next"`
 		}
 		if err := json.Unmarshal(answer, &page); err != nil {
 			return fmt.Errorf("reading the engine's answer: %w", err)
 		}
-		sent += page.Sent
+		sent, refused, example = sent+page.Sent, refused+page.Refused, cmp.Or(example, page.Example)
 		if page.Next == "" {
-			_, err := fmt.Fprintf(out, "Sent again: %s. What is refused once more is back in a few seconds: kohort quarantine\n", events(uint64(sent)))
-			return err
+			break
 		}
-		fmt.Fprintf(out, "%d of about %d\n", sent, redrivable)
+		fmt.Fprintf(out, "%d of about %d\n", sent+refused, redrivable)
 		query.Set("cursor", page.Next)
 	}
+	if refused > 0 {
+		fmt.Fprintf(out, "The mapping still makes no event of %s, which stay; the first: %s\n", rows(uint64(refused)), example)
+	}
+	_, err = fmt.Fprintf(out, "Sent again: %s. What is refused once more is back in a few seconds: kohort quarantine\n", rows(uint64(sent)))
+	return err
 }
 
-func events(n uint64) string {
+func rows(n uint64) string {
 	if n == 1 {
-		return "1 event"
+		return "1 row"
 	}
-	return strconv.FormatUint(n, 10) + " events"
+	return strconv.FormatUint(n, 10) + " rows"
 }
 
 // showGroups prints what is in quarantine, and gives how much of it can be let in.
@@ -112,18 +120,18 @@ func showGroups(out io.Writer, answer []byte) (redrivable uint64, err error) {
 		return 0, err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	row(w, "SOURCE", "STAGE", "REASON", "ROWS", "EVENTS")
-	rows := uint64(0)
+	row(w, "SOURCE", "STAGE", "REASON", "ROWS", "REDRIVABLE")
+	count := uint64(0)
 	for _, g := range all.Groups {
 		row(w, g.Source, g.Stage, g.Reason, strconv.FormatUint(g.Rows, 10), strconv.FormatUint(g.Redrivable, 10))
-		rows += g.Rows
+		count += g.Rows
 		redrivable += g.Redrivable
 	}
 	if err := w.Flush(); err != nil {
 		return 0, err
 	}
-	if left := rows - redrivable; left > 0 {
-		fmt.Fprintf(out, "Records that never became events: %d. Correct spec.mapping or the data, and run their Source again.\n", left)
+	if left := count - redrivable; left > 0 {
+		fmt.Fprintf(out, "Not to be let in: %s that nobody could read. Correct the data, and run their Source again.\n", rows(left))
 	}
 	return redrivable, nil
 }

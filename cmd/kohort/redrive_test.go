@@ -15,12 +15,12 @@ import (
 
 func TestRedrive(t *testing.T) {
 	groups := engine.QuarantineGroups{Groups: []quarantine.Group{
-		{Source: "web", Stage: "plan", Reason: "PlanViolated", Rows: 700, Redrivable: 700}, {Source: "crm", Stage: "mapping", Reason: "MappingFailed", Rows: 3},
+		{Source: "web", Stage: "plan", Reason: "PlanViolated", Rows: 700, Redrivable: 700}, {Source: "crm", Stage: "read", Reason: "InvalidCSV", Rows: 3},
 	}}
-	const table = `  SOURCE   STAGE     REASON          ROWS   EVENTS
-  web      plan      PlanViolated    700    700
-  crm      mapping   MappingFailed   3      0
-Records that never became events: 3. Correct spec.mapping or the data, and run their Source again.
+	const table = `  SOURCE   STAGE   REASON         ROWS   REDRIVABLE
+  web      plan    PlanViolated   700    700
+  crm      read    InvalidCSV     3      0
+Not to be let in: 3 rows that nobody could read. Correct the data, and run their Source again.
 `
 	for _, c := range []struct {
 		why    string
@@ -31,9 +31,11 @@ Records that never became events: 3. Correct spec.mapping or the data, and run t
 		fails  string
 	}{
 		{"nothing", engine.QuarantineGroups{}, nil, false, "Nothing is in quarantine that you ask for.\n", ""},
-		{"a dry run sends nothing", groups, nil, true, table + "700 events would be let in again (dry run).\n", ""},
+		{"a dry run sends nothing", groups, nil, true, table + "700 rows would be let in again (dry run).\n", ""},
 		{"two pages", groups, []engine.Redriven{{Sent: 500, Next: "c1"}, {Sent: 200}}, false,
-			table + "500 of about 700\nSent again: 700 events. What is refused once more is back in a few seconds: kohort quarantine\n", ""},
+			table + "500 of about 700\nSent again: 700 rows. What is refused once more is back in a few seconds: kohort quarantine\n", ""},
+		{"records that the mapping still refuses", groups, []engine.Redriven{{Sent: 400, Refused: 100, Example: "NotAnEvent: no", Next: "c1"}, {Sent: 199, Refused: 1, Example: "another"}}, false,
+			table + "500 of about 700\nThe mapping still makes no event of 101 rows, which stay; the first: NotAnEvent: no\nSent again: 599 rows. What is refused once more is back in a few seconds: kohort quarantine\n", ""},
 		{"an engine that goes away", groups, []engine.Redriven{{Sent: 500, Next: "c1"}}, false, table + "500 of about 700\n", "500 were sent"},
 	} {
 		t.Run(c.why, func(t *testing.T) {

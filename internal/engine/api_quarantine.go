@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"time"
 
+	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/internal/event"
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/quarantine"
 )
 
@@ -27,6 +29,10 @@ type QuarantineGroups struct {
 type Redriven struct {
 	// Sent is how many rows are on the stream's disk.
 	Sent int `json:"sent"`
+	// Refused is how many records the mapping of their Source still makes no event of, and Example why the first one; they
+	// stay in quarantine.
+	Refused int    `json:"refused,omitempty"`
+	Example string `json:"example,omitempty"`
 	// Next is the cursor of the call after this one; the last has none.
 	Next string `json:"next,omitempty"`
 }
@@ -82,7 +88,11 @@ func (a *api) redrive(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, err := quarantine.Redrive(ctx, conn, a.stream, f, from)
+	sources, err := a.objects.sources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	page, err := quarantine.Redrive(ctx, conn, a.stream, f, from, mappedBy(sources))
 	if errors.Is(err, quarantine.ErrStream) {
 		a.logger.Warn("sending rows of quarantine", "error", err.Error())
 		return nil, refusal{http.StatusServiceUnavailable, "StreamUnavailable", "the stream does not acknowledge; send the same request again, rows count once"}
@@ -90,11 +100,36 @@ func (a *api) redrive(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := Redriven{Sent: page.Sent}
+	out := Redriven{Sent: page.Sent, Refused: page.Refused, Example: page.Example}
 	if page.Next != nil {
 		out.Next = page.Next.String()
 	}
 	return out, nil
+}
+
+// mappedBy maps records by the mappings that their Sources have now.
+func mappedBy(sources []*v1alpha1.Source) quarantine.Map {
+	type compiled struct {
+		mapping *mapping.Mapping
+		err     error
+	}
+	known := map[string]compiled{}
+	return func(r quarantine.Row) ([]byte, error) {
+		c, ok := known[r.Source]
+		if !ok {
+			c.err = fmt.Errorf("there is no Source %s with a mapping", r.Source)
+			for _, s := range sources {
+				if s.Name == r.Source && s.Spec.Mapping != "" {
+					c.mapping, c.err = mapping.Compile(s.Spec.Mapping)
+				}
+			}
+			known[r.Source] = c
+		}
+		if c.err != nil {
+			return nil, c.err
+		}
+		return c.mapping.Again(r.Record, r.Original)
+	}
 }
 
 // filterIn reads which rows of quarantine are asked for.

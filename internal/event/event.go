@@ -152,6 +152,8 @@ type Rejection struct {
 	Source, Party string
 	Received      time.Time
 	Seq           uint64
+	// Record is what mapping Original again takes, as JSON; empty for what never was a record of a Source, or cannot be.
+	Record string
 	// Redriven is the row of quarantine that it was before; nil for what comes from a sender.
 	Redriven *Redriven
 }

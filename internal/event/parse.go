@@ -22,6 +22,8 @@ type Parsed struct {
 	Rejections []Rejection
 	// Unmerge is what the message asks for, which then is the only one; nil for events.
 	Unmerge *Unmerge
+	// Emptied are rows of quarantine that were let in and hold no event: a mapping leaves them out now.
+	Emptied []*Redriven
 }
 
 // Message is one message of the stream.
@@ -116,14 +118,14 @@ func (p *parser) quarantined(body string) {
 		p.reject(body, InvalidJSON, "a record for quarantine is not JSON, or is nested too deep")
 		return
 	}
-	fields := gjson.GetMany(body, "stage", "reason", "message", "original")
+	fields := gjson.GetMany(body, "stage", "reason", "message", "original", "record")
 	original := fields[3].Raw
 	if fields[3].Type == gjson.String {
 		original = fields[3].Str
 	}
 	p.out.Rejections = append(p.out.Rejections, Rejection{
 		Stage: fields[0].String(), Reason: fields[1].String(), Message: fields[2].String(), Original: original,
-		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq,
+		Source: p.source, Party: p.party, Received: p.received, Seq: p.seq, Record: fields[4].Raw,
 	})
 }
 
@@ -152,6 +154,9 @@ func (p *parser) redrive(body string) {
 		return true
 	})
 	p.others()
+	if index == 0 {
+		p.out.Emptied = append(p.out.Emptied, p.redriven)
+	}
 }
 
 // batch takes the items of a batch. Its walk does not descend, so its depth is no danger before the items are checked.

@@ -32,6 +32,9 @@ func (w *writer) redriven(ctx context.Context, p plan, b *batch) (rows []event.R
 	for i := range b.Rejections {
 		note(b.Rejections[i].Redriven)
 	}
+	for _, r := range b.Emptied {
+		note(r)
+	}
 	if len(all) == 0 {
 		return nil, 0, nil
 	}

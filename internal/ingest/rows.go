@@ -213,6 +213,7 @@ func quarantineRows(r []event.Rejection) table {
 		text("reason", func(r *event.Rejection) string { return r.Reason }),
 		text("message", func(r *event.Rejection) string { return r.Message }),
 		text("original", func(r *event.Rejection) string { return r.Original }),
+		text("record", func(r *event.Rejection) string { return r.Record }),
 		column("received", typeMillis, r, func(r *event.Rejection) time.Time { return r.Received }),
 		column("seq", typeUInt64, r, func(r *event.Rejection) uint64 { return r.Seq }),
 	}}

@@ -25,9 +25,9 @@ const waiting = "id NOT IN (SELECT id FROM quarantine_released)"
 // maxOriginal of a row that is let in again, in bytes; no event is larger.
 const maxOriginal = 1 << 20
 
-// redrivable chooses rows whose original is an event. What a mapping or a reader refused is a record of the source, and
-// what is no message of this project was never an event.
-var redrivable = fmt.Sprintf("(length(original) <= %d AND stage IN ('%s', '%s', '%s') AND reason != '%s')", maxOriginal, event.StageParse, event.StagePlan, event.StageIdentity, event.MalformedMessage)
+// redrivable chooses rows whose original is an event, or a record that can be mapped again. What a reader refused is neither,
+// and what is no message of this project was never an event.
+var redrivable = fmt.Sprintf("(length(original) <= %d AND (record != '' OR stage IN ('%s', '%s', '%s') AND reason != '%s'))", maxOriginal, event.StageParse, event.StagePlan, event.StageIdentity, event.MalformedMessage)
 
 // where gives the condition in SQL and its arguments.
 func (f Filter) where() (string, []any) {

@@ -23,10 +23,13 @@ type Row struct {
 	// Released says that it was let in again.
 	Released bool `json:"released,omitempty"`
 
+	// Record is what mapping Original again takes; empty when Original is an event.
+	Record string `json:"-"`
+
 	seq uint64
 }
 
-const columns = "hex(id), toString(source), toString(party), toString(stage), toString(reason), message, original, received, seq, id IN (SELECT id FROM quarantine_released)"
+const columns = "hex(id), toString(source), toString(party), toString(stage), toString(reason), message, original, record, received, seq, id IN (SELECT id FROM quarantine_released)"
 
 // List gives rows, newest first, at most limit.
 func List(ctx context.Context, conn driver.Conn, f Filter, limit int) ([]Row, error) {
@@ -43,7 +46,7 @@ func read(ctx context.Context, conn driver.Conn, query string, args []any) ([]Ro
 	for rows.Next() {
 		var r Row
 		var released uint8
-		if err := rows.Scan(&r.ID, &r.Source, &r.Party, &r.Stage, &r.Reason, &r.Message, &r.Original, &r.Received, &r.seq, &released); err != nil {
+		if err := rows.Scan(&r.ID, &r.Source, &r.Party, &r.Stage, &r.Reason, &r.Message, &r.Original, &r.Record, &r.Received, &r.seq, &released); err != nil {
 			return nil, fmt.Errorf("reading quarantine: %w", errors.Join(err, rows.Close()))
 		}
 		r.Released = released != 0
@@ -61,7 +64,7 @@ type Group struct {
 	Stage  string `json:"stage"`
 	Reason string `json:"reason"`
 	Rows   uint64 `json:"rows"`
-	// Redrivable is how many of them are events, which can be let in again.
+	// Redrivable is how many of them are events, or records that can be mapped again.
 	Redrivable uint64 `json:"redrivable"`
 }
 

@@ -26,13 +26,20 @@ var ErrStream = errors.New("the stream does not acknowledge")
 // Page is what one call of Redrive did.
 type Page struct {
 	Sent int
+	// Refused rows are records that the mapping still makes no event of; they stay where they are.
+	Refused int
+	// Example says why the first of them is.
+	Example string
 	// Next is where the next call goes on; nil when there is nothing left.
 	Next *Place
 }
 
+// Map makes a JSON list of events of a row that is a record, or says why it cannot.
+type Map func(Row) ([]byte, error)
+
 // Redrive sends rows that the filter chooses into the stream again, from a place on, nil for the beginning. They are on
 // the stream's disk when it returns; who is called and not answered calls again with the same place.
-func Redrive(ctx context.Context, conn driver.Conn, js jetstream.JetStream, f Filter, from *Place) (Page, error) {
+func Redrive(ctx context.Context, conn driver.Conn, js jetstream.JetStream, f Filter, from *Place, mapped Map) (Page, error) {
 	if from == nil {
 		first, err := begin(ctx, conn)
 		if err != nil {
@@ -44,30 +51,66 @@ func Redrive(ctx context.Context, conn driver.Conn, js jetstream.JetStream, f Fi
 	if err != nil {
 		return Page{}, err
 	}
-	page, bytes := Page{}, 0
-	var message []byte
+	page := Page{}
+	out := outlet{js: js}
 	for i, r := range rows {
-		body, err := json.Marshal(map[string]string{"id": r.ID, "original": r.Original})
-		if err != nil {
-			return page, fmt.Errorf("encoding row %s of quarantine: %w", r.ID, err)
-		}
-		bytes += len(body)
-		message = stream.Append(message, stream.Record{Kind: stream.KindRedrive, Received: r.Received, Source: r.Source, Party: r.Party, Body: body})
-		last := i == len(rows)-1 || bytes >= pageBytes
-		// The next row is on its own when this message would become too large with it.
-		if last || len(message)+len(rows[i+1].Original)*2 >= messageBytes {
-			if _, err := js.Publish(ctx, stream.Subject(r.Source), message); err != nil {
-				return page, fmt.Errorf("%w: %w", ErrStream, err)
+		if r.Record != "" {
+			events, err := mapped(r)
+			if err != nil {
+				if page.Refused++; page.Refused == 1 {
+					page.Example = err.Error()
+				}
+				continue
 			}
-			message = nil
+			r.Original = string(events)
+		}
+		if err := out.add(ctx, r); err != nil {
+			return page, err
 		}
 		page.Sent++
-		if last {
-			if i < len(rows)-1 || len(rows) == pageRows {
-				page.Next = &Place{from.Through, r.seq, r.ID}
-			}
+		if out.bytes >= pageBytes && i < len(rows)-1 {
+			page.Next = &Place{from.Through, r.seq, r.ID}
 			break
 		}
 	}
-	return page, nil
+	if n := len(rows); n == pageRows && page.Next == nil {
+		page.Next = &Place{from.Through, rows[n-1].seq, rows[n-1].ID}
+	}
+	return page, out.flush(ctx)
+}
+
+// outlet gathers rows of one Source into messages.
+type outlet struct {
+	js      jetstream.JetStream
+	source  string
+	message []byte
+	bytes   int // of all messages
+}
+
+func (o *outlet) add(ctx context.Context, r Row) error {
+	body, err := json.Marshal(map[string]string{"id": r.ID, "original": r.Original})
+	if err != nil {
+		return fmt.Errorf("encoding row %s of quarantine: %w", r.ID, err)
+	}
+	// A row is on its own when the message would become too large with it.
+	if len(o.message) > 0 && (o.source != r.Source || len(o.message)+len(body) >= messageBytes) {
+		if err := o.flush(ctx); err != nil {
+			return err
+		}
+	}
+	o.source = r.Source
+	o.bytes += len(body)
+	o.message = stream.Append(o.message, stream.Record{Kind: stream.KindRedrive, Received: r.Received, Source: r.Source, Party: r.Party, Body: body})
+	return nil
+}
+
+func (o *outlet) flush(ctx context.Context) error {
+	if len(o.message) == 0 {
+		return nil
+	}
+	if _, err := o.js.Publish(ctx, stream.Subject(o.source), o.message); err != nil {
+		return fmt.Errorf("%w: %w", ErrStream, err)
+	}
+	o.message = nil
+	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/internal/identity"
 	"kohort.dev/kohort/internal/ingest"
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/quarantine"
 	"kohort.dev/kohort/internal/store/storetest"
 	"kohort.dev/kohort/internal/stream"
@@ -34,6 +35,20 @@ type place struct {
 	ingest *ingest.Ingest
 	strict atomic.Bool
 	sent   uint64
+	// mapping of the Source crm; empty for none.
+	mapping string
+}
+
+// mapped is how the Source's records are mapped now.
+func (p *place) mapped(r quarantine.Row) ([]byte, error) {
+	if p.mapping == "" || r.Source != "crm" {
+		return nil, fmt.Errorf("no mapping for %s", r.Source)
+	}
+	m, err := mapping.Compile(p.mapping)
+	if err != nil {
+		return nil, err
+	}
+	return m.Again(r.Record, r.Original)
 }
 
 func newPlace(t *testing.T) *place {
@@ -119,7 +134,7 @@ func (p *place) redrive(f quarantine.Filter) (sent int) {
 		var page quarantine.Page
 		for range 2 {
 			var err error
-			if page, err = quarantine.Redrive(p.t.Context(), p.conn, p.js, f, from); err != nil {
+			if page, err = quarantine.Redrive(p.t.Context(), p.conn, p.js, f, from, p.mapped); err != nil {
 				p.t.Fatal(err)
 			}
 		}
@@ -229,6 +244,53 @@ func TestRedrive(t *testing.T) {
 	}
 	if rows, err := quarantine.List(t.Context(), p.conn, quarantine.Filter{Released: true}, 10); err != nil || len(rows) != 8 || !rows[0].Released {
 		t.Errorf("with those let in there are %d rows, %v", len(rows), err)
+	}
+}
+
+// Records that a mapping refused are mapped again once it is corrected: each is let in once, those that it leaves out too.
+func TestRedriveOfRecords(t *testing.T) {
+	p := newPlace(t)
+	refused := func(number int, original string) stream.Record {
+		return stream.Record{Kind: stream.KindQuarantine, Source: "crm", Party: "Second", Body: fmt.Appendf(nil,
+			`{"stage":"mapping","reason":"MappingFailed","message":"m","original":%q,"record":{"number":%d,"format":"csv","columns":["id","state"],"origin":["file","crm"],"metadata":{"from":"monday"}}}`, original, number)}
+	}
+	p.send(refused(1, "u1,open"), refused(2, "u2,gone"), refused(3, ",open"))
+	waiting := func() uint64 {
+		t.Helper()
+		n := uint64(0)
+		groups, err := quarantine.Count(t.Context(), p.conn, quarantine.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			if g.Redrivable != g.Rows {
+				t.Errorf("%d of %d rows can be mapped again", g.Redrivable, g.Rows)
+			}
+			n += g.Rows
+		}
+		return n
+	}
+	page, err := quarantine.Redrive(t.Context(), p.conn, p.js, quarantine.Filter{}, nil, p.mapped)
+	if err != nil || page.Sent != 0 || page.Refused != 3 || page.Example != "no mapping for crm" || page.Next != nil {
+		t.Errorf("without a mapping: %+v, %v", page, err)
+	}
+	p.mapping = `root = if this.state == "gone" { deleted() } else { {"type": "track", "event": metadata("from"), "userId": this.id, "properties": {"row": row()}} }`
+	if sent := p.redrive(quarantine.Filter{Stage: "mapping"}); sent != 2 {
+		t.Errorf("%d rows were sent, want two: one of an event and one that is left out", sent)
+	}
+	if n := waiting(); n != 1 {
+		t.Errorf("%d rows wait, want the one that is nobody's", n)
+	}
+	if sent := p.redrive(quarantine.Filter{}); sent != 0 {
+		t.Errorf("%d rows were sent again", sent)
+	}
+	p.mapping = `root = {"type": "track", "event": "late", "userId": "row-" + row().string()}`
+	if sent := p.redrive(quarantine.Filter{}); sent != 1 || waiting() != 0 {
+		t.Errorf("%d rows were sent, and %d wait", sent, waiting())
+	}
+	got := p.texts("SELECT concat(event, ' ', source, ' ', party, ' ', user_id, anonymous_id, ' ', toString(received)) FROM events ORDER BY 1")
+	if diff := cmp.Diff([]string{"late crm Second row-3 2026-11-23 12:00:00.000", "monday crm Second u1 2026-11-23 12:00:00.000"}, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

@@ -73,24 +73,6 @@ func TestPullHoldsNoFileInMemory(t *testing.T) {
 	}
 }
 
-func BenchmarkMapping(b *testing.B) {
-	m, err := compileMapping(customers)
-	if err != nil {
-		b.Fatal(err)
-	}
-	row := map[string]any{"id": "u1", "email": "a@example.com", "visits": "3"}
-	for b.Loop() {
-		events, fault := m.apply(row, 1)
-		if fault != nil || len(events) != 1 {
-			b.Fatal(fault)
-		}
-		body, fault := encode(events[0], func(string) string { return "id" })
-		if fault != nil || checkEvent(body, "crm", "First", time.Unix(0, 0)) != nil {
-			b.Fatal(fault)
-		}
-	}
-}
-
 func BenchmarkCSV(b *testing.B) {
 	const rows = 1000
 	var file strings.Builder

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"kohort.dev/kohort/internal/mapping"
 )
 
 // readCSV gives each row of a CSV file (RFC 4180) as an object whose fields the first row names. Every value is a text.
@@ -23,7 +25,7 @@ func readCSV(ctx context.Context, in io.Reader, take taker) error {
 		return err
 	}
 	for number := int64(1); !w.empty(); number++ {
-		raw, fields, fault := nextRow(w)
+		raw, fault := nextRow(w)
 		if w.err != nil {
 			return w.err // the last row may be a part of one
 		}
@@ -31,19 +33,10 @@ func readCSV(ctx context.Context, in io.Reader, take taker) error {
 			number--
 			continue
 		}
-		r := record{number: number, raw: raw, fault: fault}
-		switch {
-		case fault != nil:
-		case len(fields) != len(header):
-			r.fault = readFault(faultCSV, "the row has %d fields and the header has %d", len(fields), len(header))
-		case !utf8.ValidString(raw):
-			r.fault = readFault(faultEncoding, "the row is not UTF-8; write the file as UTF-8")
-		default:
-			row := make(map[string]any, len(header))
-			for i, name := range header {
-				row[name] = fields[i]
-			}
-			r.value = row
+		r := record{raw: raw, fault: fault}
+		r.Number, r.Format, r.Columns = number, mapping.CSV, header
+		if fault == nil {
+			r.value, r.fault = r.Value(raw)
 		}
 		if err := take(ctx, r); err != nil {
 			return err
@@ -54,18 +47,18 @@ func readCSV(ctx context.Context, in io.Reader, take taker) error {
 
 func readHeader(w *window) ([]string, error) {
 	for !w.empty() {
-		raw, header, fault := nextRow(w)
+		raw, fault := nextRow(w)
 		switch {
 		case w.err != nil:
 			return nil, w.err
 		case fault != nil:
-			return nil, errStructure{"the first row, which names the fields, cannot be read: " + fault.message}
+			return nil, errStructure{"the first row, which names the fields, cannot be read: " + fault.Message}
 		case raw == "":
 			continue
 		case !utf8.ValidString(raw):
 			return nil, errStructure{"the first row, which names the fields, is not UTF-8; write the file as UTF-8"}
 		}
-		seen := map[string]bool{}
+		header, seen := mapping.SplitCSV(raw), map[string]bool{}
 		for _, name := range header {
 			if seen[name] {
 				return nil, errStructure{fmt.Sprintf("the first row, which names the fields, has %q twice; name each field once", name)}
@@ -80,25 +73,25 @@ func readHeader(w *window) ([]string, error) {
 const rowTooLong = "the row is longer than %d bytes; its beginning is kept"
 
 // nextRow takes one row out of the window. A raw of "" is an empty line.
-func nextRow(w *window) (raw string, fields []string, _ *fault) {
+func nextRow(w *window) (raw string, _ *mapping.Fault) {
 	end, bad := rowEnd(w)
 	switch {
 	case bad == "" && end > maxRecord:
 		raw = string(w.bytes[:maxRecord])
 		w.use(min(end+1, len(w.bytes)))
-		return raw, nil, readFault(faultTooLarge, rowTooLong, maxRecord)
+		return raw, mapping.Unreadable(mapping.TooLarge, rowTooLong, maxRecord)
 	case bad == "":
 		raw = strings.TrimSuffix(string(w.bytes[:end]), "\r")
 		w.use(min(end+1, len(w.bytes)))
-		return raw, splitRow(raw), nil
+		return raw, nil
 	case end >= 0:
 		raw = string(bytes.TrimRight(w.bytes[:end], "\r"))
 		w.use(min(end+1, len(w.bytes)))
-		return raw, nil, readFault(faultCSV, "%s", bad)
+		return raw, mapping.Unreadable(mapping.InvalidCSV, "%s", bad)
 	default:
 		raw = string(w.bytes[:min(maxRecord, len(w.bytes))])
 		w.skipLine()
-		return raw, nil, readFault(faultTooLarge, "%s", bad)
+		return raw, mapping.Unreadable(mapping.TooLarge, "%s", bad)
 	}
 }
 
@@ -182,35 +175,4 @@ func firstLine(w *window) int {
 		return len(w.bytes)
 	}
 	return -1
-}
-
-// splitRow takes apart a row that rowEnd found good.
-func splitRow(raw string) []string {
-	fields := make([]string, 0, 16)
-	for {
-		if !strings.HasPrefix(raw, `"`) {
-			field, rest, more := strings.Cut(raw, ",")
-			fields = append(fields, field)
-			if !more {
-				return fields
-			}
-			raw = rest
-			continue
-		}
-		end := 1
-		for {
-			end += strings.IndexByte(raw[end:], '"')
-			if end+1 < len(raw) && raw[end+1] == '"' {
-				end += 2
-				continue
-			}
-			break
-		}
-		fields = append(fields, strings.ReplaceAll(raw[1:end], `""`, `"`))
-		rest := strings.TrimPrefix(raw[end+1:], "\r")
-		if rest == "" {
-			return fields
-		}
-		raw = rest[1:]
-	}
 }

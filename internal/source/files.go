@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -46,7 +48,7 @@ func (p *pull) files(ctx context.Context) error {
 		return err
 	}
 	// A file is read again when the mapping or the format has changed since.
-	recipe := messageID(p.Order.Mapping, p.Order.Files.Format)
+	recipe := mapping.Fingerprint(p.Order.Mapping, p.Order.Files.Format)
 	var done []seen
 	unchanged := 0
 	for _, file := range items {
@@ -126,13 +128,7 @@ func (p *pull) file(ctx context.Context, file item, known func(version string) b
 	}
 	take := p.take(file.url)
 	identified := func(ctx context.Context, r record) error {
-		r.id = func(kind string, index int) string {
-			parts := []string{"file", p.Order.Source, file.url, fmt.Sprint(r.number), r.raw, fmt.Sprint(index)}
-			if kind == "identify" {
-				parts = append(parts, opened.version) // a trait may go from a to b and back: not the same event
-			}
-			return messageID(parts...)
-		}
+		r.Origin, r.Moment = []string{"file", p.Order.Source, file.url, strconv.FormatInt(r.Number, 10)}, opened.version
 		return take(ctx, r)
 	}
 	switch format := p.Order.Files.Format; format {

@@ -2,13 +2,10 @@ package source
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/warpstreamlabs/bento/public/bloblang"
 	_ "github.com/warpstreamlabs/bento/public/components/amqp09" // the inputs of spec.connector
@@ -18,6 +15,7 @@ import (
 	_ "github.com/warpstreamlabs/bento/public/components/redis"
 	"github.com/warpstreamlabs/bento/public/service"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -39,7 +37,7 @@ const stopPatience = 20 * time.Second
 // counts once. A message that cannot be used goes to quarantine, and those after it go on.
 type Listener struct {
 	options ListenOptions
-	mapping *mapping
+	mapping *mapping.Mapping
 	stream  *service.Stream
 }
 
@@ -48,7 +46,7 @@ type Listener struct {
 func NewListener(options ListenOptions) (*Listener, error) {
 	l := &Listener{options: options}
 	var err error
-	if l.mapping, err = compileMapping(options.Order.Mapping); err != nil {
+	if l.mapping, err = compile(options.Order.Mapping); err != nil {
 		return nil, err
 	}
 	config, err := inputConfig(options.Order, options.Secrets)
@@ -132,20 +130,19 @@ func (l *Listener) message(ctx context.Context, p *pull, index int, message *ser
 	if err != nil {
 		return fmt.Errorf("reading a message: %w", err)
 	}
-	l.mapping.metadata = map[string]string{}
+	metadata := map[string]string{}
 	_ = message.MetaWalk(func(name, value string) error { // it fails only when this does
-		l.mapping.metadata[name] = value
+		metadata[name] = value
 		return nil
 	})
-	r := record{number: int64(index) + 1, raw: string(raw[:min(len(raw), maxRecord)])}
-	where := place(l.mapping.metadata)
-	r.id = func(_ string, event int) string {
-		return messageID(slices.Concat([]string{"message", l.options.Order.Source}, where, []string{r.raw, fmt.Sprint(event)})...)
-	}
+	where := place(metadata)
+	r := record{raw: string(raw[:min(len(raw), maxRecord)])}
+	r.Number, r.Format, r.Metadata = int64(index)+1, mapping.Text, metadata
+	r.Origin = append([]string{"message", l.options.Order.Source}, where...)
 	if len(raw) > maxRecord {
-		r.fault = readFault(faultTooLarge, "the message is longer than %d bytes; its beginning is kept", maxRecord)
+		r.fault = mapping.Unreadable(mapping.TooLarge, "the message is longer than %d bytes; its beginning is kept", maxRecord)
 	} else {
-		r.value, r.fault = parseMessage(r.raw)
+		r.value, r.fault = r.Value(r.raw)
 	}
 	return p.take(strings.Join(where, " "))(ctx, r)
 }
@@ -171,15 +168,4 @@ func place(metadata map[string]string) []string {
 		return out
 	}
 	return nil
-}
-
-// parseMessage gives what the mapping sees as this: JSON, or the text when it is none.
-func parseMessage(raw string) (any, *fault) {
-	if !utf8.ValidString(raw) {
-		return nil, readFault(faultEncoding, "the message is not UTF-8; write messages as JSON")
-	}
-	if !json.Valid([]byte(raw)) {
-		return raw, nil
-	}
-	return parseJSON(raw)
 }

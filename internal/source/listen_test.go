@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"kohort.dev/kohort/internal/event"
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/store/storetest"
 	"kohort.dev/kohort/internal/stream"
@@ -158,7 +159,7 @@ func TestListenToKafka(t *testing.T) {
 	for _, r := range all.Rejections {
 		reasons[r.Reason]++
 	}
-	if reasons[faultMapping] != 1 || reasons[faultEncoding] != 1 || len(all.Rejections) != 3 {
+	if reasons[mapping.MappingFailed] != 1 || reasons[mapping.InvalidEncoding] != 1 || len(all.Rejections) != 3 {
 		t.Errorf("quarantine holds %v", reasons)
 	}
 	last := map[string]int{}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/stream"
 )
@@ -83,14 +84,18 @@ func (o *outlet) flush() error {
 	return o.send(stream.KindBatch, body, func() { o.published.Add(int64(events)) })
 }
 
+// refusal is a record for quarantine, as the engine takes it.
+type refusal struct {
+	Stage    string          `json:"stage"`
+	Reason   string          `json:"reason"`
+	Message  string          `json:"message"`
+	Original string          `json:"original"`
+	Record   *mapping.Record `json:"record,omitempty"` // to map it again
+}
+
 // quarantine publishes what could not be used.
-func (o *outlet) quarantine(stage, reason, message, original string) error {
-	body, err := json.Marshal(struct {
-		Stage    string `json:"stage"`
-		Reason   string `json:"reason"`
-		Message  string `json:"message"`
-		Original string `json:"original"`
-	}{stage, reason, message, original})
+func (o *outlet) quarantine(refused refusal) error {
+	body, err := json.Marshal(refused)
 	if err != nil {
 		return fmt.Errorf("encoding a record for quarantine: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/parquet-go/parquet-go"
+
+	"kohort.dev/kohort/internal/mapping"
 )
 
 // parquetRows are read at once; a row group is never held as a whole.
@@ -43,7 +45,7 @@ func readParquet(ctx context.Context, in io.ReaderAt, size int64, take taker) (e
 			for _, row := range rows[:n] {
 				number++
 				r := parquetRecord(file.Schema(), decimals, row)
-				r.number = number
+				r.Number, r.Format = number, mapping.JSON
 				if err := take(ctx, r); err != nil {
 					_ = reader.Close()
 					return err
@@ -67,21 +69,21 @@ func readParquet(ctx context.Context, in io.ReaderAt, size int64, take taker) (e
 func parquetRecord(schema *parquet.Schema, decimals []decimalColumn, row parquet.Row) record {
 	var value any
 	if err := schema.Reconstruct(&value, row); err != nil {
-		return record{raw: fmt.Sprint(row), fault: readFault("InvalidParquet", "the row does not fit the file's schema: %v", err)}
+		return record{raw: fmt.Sprint(row), fault: mapping.Unreadable("InvalidParquet", "the row does not fit the file's schema: %v", err)}
 	}
 	object, ok := plainGroup(schema, value).(map[string]any)
 	if !ok {
-		return record{raw: fmt.Sprint(row), fault: readFault("InvalidParquet", "the row is not an object")}
+		return record{raw: fmt.Sprint(row), fault: mapping.Unreadable("InvalidParquet", "the row is not an object")}
 	}
 	for _, column := range decimals {
 		column.restore(object, row)
 	}
 	raw, err := json.Marshal(object)
 	if err != nil { // NaN and infinities
-		return record{raw: fmt.Sprint(row), fault: readFault("InvalidParquet", "the row holds what JSON cannot: %v", err)}
+		return record{raw: fmt.Sprint(row), fault: mapping.Unreadable("InvalidParquet", "the row holds what JSON cannot: %v", err)}
 	}
 	if len(raw) > maxRecord {
-		return record{raw: string(raw[:maxRecord]), fault: readFault(faultTooLarge, "the row is longer than %d bytes as JSON; its beginning is kept", maxRecord)}
+		return record{raw: string(raw[:maxRecord]), fault: mapping.Unreadable(mapping.TooLarge, "the row is longer than %d bytes as JSON; its beginning is kept", maxRecord)}
 	}
 	return record{raw: string(raw), value: object}
 }

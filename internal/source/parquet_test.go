@@ -119,8 +119,8 @@ func TestParquetGivesEveryRowOnceInOrder(t *testing.T) {
 		t.Fatalf("got %d rows, want %d", len(records), len(rows))
 	}
 	for i, r := range records {
-		if r.number != int64(i+1) || r.value.(map[string]any)["big"] != json.Number(decimal(i)) {
-			t.Fatalf("row %d is %d with %v", i+1, r.number, r.value)
+		if r.Number != int64(i+1) || r.value.(map[string]any)["big"] != json.Number(decimal(i)) {
+			t.Fatalf("row %d is %d with %v", i+1, r.Number, r.value)
 		}
 	}
 }

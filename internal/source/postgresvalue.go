@@ -16,13 +16,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"kohort.dev/kohort/internal/mapping"
 )
 
 // rowRecord gives a row as an object by its columns' names. values are those of the object, in the order of the columns.
 func rowRecord(rows pgx.Rows, columns []pgconn.FieldDescription, names []string) (record, []any) {
 	values, err := rows.Values()
 	if err != nil {
-		return record{raw: rawRow(rows, columns), fault: readFault("InvalidRow", "the row cannot be read: %v", err)}, nil
+		return record{raw: rawRow(rows, columns), fault: mapping.Unreadable("InvalidRow", "the row cannot be read: %v", err)}, nil
 	}
 	raws := rows.RawValues()
 	for i, column := range columns {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -46,24 +47,20 @@ func Run(ctx context.Context, options Options) (run.Report, error) {
 // pull is a run under way.
 type pull struct {
 	Options
-	mapping *mapping
-	out     *outlet
+	mapping  *mapping.Mapping
+	metadata map[string]string // of all records of the run
+	out      *outlet
 
 	read, usable, skipped int64
 	note                  string
 	rejected              tally
-	held                  []heldFault
+	held                  []refusal
 	heldBytes             int
 	released              bool // faults are not held back any more
 }
 
-type heldFault struct {
-	fault
-	original string
-}
-
 func (p *pull) run(ctx context.Context) (err error) {
-	if p.mapping, err = compileMapping(p.Order.Mapping); err != nil {
+	if p.mapping, err = compile(p.Order.Mapping); err != nil {
 		return err
 	}
 	if err := p.cover(); err != nil {
@@ -91,7 +88,7 @@ func (p *pull) cover() error {
 		return nil
 	}
 	i := *p.Order.Interval
-	p.mapping.metadata = map[string]string{"from": i.From.UTC().Format(time.RFC3339), "to": i.To.UTC().Format(time.RFC3339)}
+	p.metadata = map[string]string{"from": i.From.UTC().Format(time.RFC3339), "to": i.To.UTC().Format(time.RFC3339)}
 	var err error
 	if p.Order.Files != nil {
 		files := *p.Order.Files
@@ -132,53 +129,57 @@ func (p *pull) take(where string) taker {
 			return err
 		}
 		p.read++
-		where := fmt.Sprintf("%s, record %d", where, r.number)
+		where := fmt.Sprintf("%s, record %d", where, r.Number)
 		if r.fault != nil {
-			return p.refuse(where, *r.fault, r.raw)
+			return p.refuse(where, *r.fault, r.raw, nil)
 		}
-		events, fault := p.mapping.apply(r.value, r.number)
-		if fault != nil {
-			return p.refuse(where, *fault, r.raw)
+		if r.Metadata == nil {
+			r.Metadata = p.metadata
 		}
-		if len(events) == 0 {
-			p.skipped++
-			return nil
-		}
-		for i, object := range events {
-			if err := p.event(where, r, i, object); err != nil {
+		var refused []mapping.Fault
+		events := 0
+		fault, err := p.mapping.Events(r.Record, r.raw, r.value, func(index int, body []byte, fault *mapping.Fault) error {
+			events++
+			if fault != nil {
+				refused, r.Refused = append(refused, *fault), append(r.Refused, index)
+				return nil //nolint:nilerr // it is the record's, and the run goes on
+			}
+			p.usable++
+			if err := p.release(); err != nil {
 				return err
 			}
+			return p.out.event(body)
+		})
+		switch {
+		case err != nil:
+			return err
+		case fault != nil:
+			return p.refuse(where, *fault, r.raw, &r.Record)
+		case len(refused) > 0:
+			// One row for all of them: they are mapped again together.
+			if len(refused) > 1 {
+				refused[0].Message += fmt.Sprintf("; %d more events of it were refused", len(refused)-1)
+			}
+			if len(refused) == events {
+				r.Refused = nil
+			}
+			return p.refuse(where, refused[0], r.raw, &r.Record)
+		case events == 0:
+			p.skipped++
 		}
 		return nil
 	}
 }
 
-func (p *pull) event(where string, r record, index int, object map[string]any) error {
-	body, fault := encode(object, func(kind string) string { return r.id(kind, index) })
-	if fault != nil {
-		return p.refuse(where, *fault, r.raw)
-	}
-	if rejection := checkEvent(body, p.Order.Source, p.Order.Party, p.Now()); rejection != nil {
-		return p.refuse(where, faultOf(rejection.Stage, rejection.Reason, rejection.Message), rejection.Original)
-	}
-	p.usable++
-	if err := p.release(); err != nil {
-		return err
-	}
-	return p.out.event(body)
-}
-
-func faultOf(stage, reason, message string) fault {
-	return fault{stage: stage, reason: reason, message: message}
-}
-
-func (p *pull) refuse(where string, f fault, original string) error {
-	p.rejected.add(where, f.reason, f.message)
-	f.message = where + ": " + f.message
+// refuse sends what cannot be used to quarantine. about is what mapping it again takes; nil when that cannot be done.
+func (p *pull) refuse(where string, f mapping.Fault, original string, about *mapping.Record) error {
+	p.rejected.add(where, f.Reason, f.Message)
+	f.Message = where + ": " + f.Message
+	refused := refusal{Stage: f.Stage, Reason: f.Reason, Message: f.Message, Original: original, Record: about}
 	if p.released {
-		return p.out.quarantine(f.stage, f.reason, f.message, original)
+		return p.out.quarantine(refused)
 	}
-	p.held = append(p.held, heldFault{f, original})
+	p.held = append(p.held, refused)
 	if p.heldBytes += len(original); len(p.held) >= maxHeld || p.heldBytes >= maxHeldBytes {
 		return p.release()
 	}
@@ -192,7 +193,7 @@ func (p *pull) release() error {
 	}
 	p.released = true
 	for _, h := range p.held {
-		if err := p.out.quarantine(h.stage, h.reason, h.message, h.original); err != nil {
+		if err := p.out.quarantine(h); err != nil {
 			return err
 		}
 	}

@@ -3,44 +3,29 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
+
+	"kohort.dev/kohort/internal/mapping"
+	"kohort.dev/kohort/internal/run"
 )
 
-// maxRecord is the largest record in bytes as it stands in its file. An event may have 32 KiB; records have more fields.
-const maxRecord = 1 << 20
+// maxRecord is the largest record in bytes.
+const maxRecord = mapping.MaxRecord
 
-// record is one row of a file or of a query.
+// record is one row of a file or of a query, or one message. What is made of it must not depend on anything else.
 type record struct {
-	number int64  // from 1, in its file or result
-	raw    string // as it was read; what is made of it must not depend on anything else
-	value  any    // what the mapping sees as this
-	id     func(kind string, index int) string
-	fault  *fault // why value could not be read; nil when it could
+	mapping.Record
+	raw   string         // as it was read
+	value any            // what the mapping sees as this
+	fault *mapping.Fault // why value could not be read; nil when it could
 }
 
-// fault is why something cannot be used: for quarantine, and counted by reason in the run's report.
-type fault struct {
-	stage, reason, message string
-}
-
-// Stages of quarantine that a puller knows; those of an event's own checks are package event's.
-const (
-	stageRead    = "read"
-	stageMapping = "mapping"
-)
-
-// Reasons of faults.
-const (
-	faultTooLarge = "RecordTooLarge"
-	faultEncoding = "InvalidEncoding"
-	faultCSV      = "InvalidCSV"
-	faultJSON     = "InvalidJSON"
-	faultMapping  = "MappingFailed"
-	faultNoEvent  = "NotAnEvent"
-)
-
-func readFault(reason, format string, args ...any) *fault {
-	return &fault{stage: stageRead, reason: reason, message: fmt.Sprintf(format, args...)}
+// compile parses the mapping of an order.
+func compile(text string) (*mapping.Mapping, error) {
+	m, err := mapping.Compile(text)
+	if err != nil {
+		return nil, run.Refuse(reasonMappingInvalid, "%w", err)
+	}
+	return m, nil
 }
 
 // taker is given the records of a file or query one after the other.

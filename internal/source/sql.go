@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -89,18 +90,11 @@ func (p *pull) query(ctx context.Context, db database, arguments []any, greatest
 	}
 	return db.read(ctx, p.Order.SQL.Query, arguments, columns, func(r record, values []any) error {
 		number++
-		r.number = number
+		r.Number, r.Format = number, mapping.JSON
 		if r.fault == nil && at >= 0 {
 			greatest.see(values[at])
 		}
-		occurrence := equal.next(r.raw)
-		r.id = func(kind string, index int) string {
-			parts := []string{"sql", p.Order.Source, r.raw, fmt.Sprint(occurrence), fmt.Sprint(index)}
-			if kind == "identify" {
-				parts = append(parts, slot) // a trait may go from a to b and back: not the same event
-			}
-			return messageID(parts...)
-		}
+		r.Origin, r.Moment = []string{"sql", p.Order.Source, fmt.Sprint(equal.next(r.raw))}, slot
 		return take(ctx, r)
 	})
 }
@@ -132,10 +126,10 @@ func rowOf(columns []string, values []any, shown func() string) (record, []any) 
 	}
 	raw, err := json.Marshal(object)
 	if err != nil {
-		return record{raw: shown(), fault: readFault("InvalidRow", "the row holds what JSON cannot: %v", err)}, nil
+		return record{raw: shown(), fault: mapping.Unreadable("InvalidRow", "the row holds what JSON cannot: %v", err)}, nil
 	}
 	if len(raw) > maxRecord {
-		return record{raw: string(raw[:maxRecord]), fault: readFault(faultTooLarge, "the row is longer than %d bytes as JSON; its beginning is kept", maxRecord)}, values
+		return record{raw: string(raw[:maxRecord]), fault: mapping.Unreadable(mapping.TooLarge, "the row is longer than %d bytes as JSON; its beginning is kept", maxRecord)}, values
 	}
 	return record{raw: string(raw), value: object}, values
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -44,7 +44,7 @@ type WebhookOptions struct {
 // message ids, and counts once.
 type Webhook struct {
 	options  WebhookOptions
-	mappings chan *mapping // one for each request that may be mapped at once
+	mappings chan *mapping.Mapping // one for each request that may be mapped at once
 	slots    chan struct{}
 	metrics  *ListenMetrics
 	requests *prometheus.CounterVec
@@ -54,7 +54,7 @@ type Webhook struct {
 // used.
 func NewWebhook(options WebhookOptions) (*Webhook, error) {
 	w := &Webhook{
-		options: options, mappings: make(chan *mapping, runtime.GOMAXPROCS(0)), slots: make(chan struct{}, hooksAtOnce),
+		options: options, mappings: make(chan *mapping.Mapping, runtime.GOMAXPROCS(0)), slots: make(chan struct{}, hooksAtOnce),
 		metrics: NewListenMetrics(options.Registerer),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kohort_webhook_requests_total", Help: "Requests, by status code of the answer.",
@@ -62,7 +62,7 @@ func NewWebhook(options WebhookOptions) (*Webhook, error) {
 	}
 	options.Registerer.MustRegister(w.requests)
 	for range cap(w.mappings) {
-		m, err := compileMapping(options.Order.Mapping)
+		m, err := compile(options.Order.Mapping)
 		if err != nil {
 			return nil, err
 		}
@@ -144,23 +144,18 @@ func (w *Webhook) take(request *http.Request, body []byte) error {
 	ctx, cancel := context.WithTimeout(request.Context(), hookPatience)
 	defer cancel()
 	order := w.options.Order
-	r := record{number: 1, raw: string(body)}
+	r := record{raw: string(body)}
+	r.Number, r.Format, r.Metadata = 1, formatOf(request.Header.Get("Content-Type")), metadataOf(request)
 	where := delivery(request.Header)
-	r.id = func(_ string, event int) string {
-		if len(where) > 0 {
-			return messageID("webhook", order.Source, where[0], where[1], strconv.Itoa(event))
-		}
-		return messageID("webhook", order.Source, r.raw, strconv.Itoa(event))
-	}
-	r.value, r.fault = parseHook(request.Header.Get("Content-Type"), r.raw)
+	r.Origin, r.Numbered = append([]string{"webhook", order.Source}, where...), len(where) > 0
+	r.value, r.fault = r.Value(r.raw)
 
-	var m *mapping
+	var m *mapping.Mapping
 	select {
 	case m = <-w.mappings:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	m.metadata = metadataOf(request)
 	out := newOutlet(ctx, w.options.Log, order.Source, order.Party, w.options.Now)
 	p := &pull{Options: Options{Order: run.PullOrder{Source: order.Source, Party: order.Party}, Log: w.options.Log, Now: w.options.Now}, mapping: m, out: out, released: true}
 	err := p.take(request.URL.Path)(ctx, r)
@@ -199,22 +194,10 @@ func metadataOf(request *http.Request) map[string]string {
 	return out
 }
 
-// parseHook gives what the mapping sees as this: JSON whatever its type says (curl calls all that it sends a form), the
-// fields of a form, or the text when it is neither.
-func parseHook(contentType, raw string) (any, *fault) {
-	if json.Valid([]byte(raw)) {
-		return parseMessage(raw)
-	}
+// formatOf is how the body of a request is read unless it is JSON.
+func formatOf(contentType string) mapping.Format {
 	if kind, _, err := mime.ParseMediaType(contentType); err == nil && kind == "application/x-www-form-urlencoded" {
-		fields, err := url.ParseQuery(raw)
-		if err != nil {
-			return nil, readFault(faultJSON, "the form cannot be read: %v", err)
-		}
-		form := map[string]any{}
-		for name, values := range fields {
-			form[name] = values[0]
-		}
-		return form, nil
+		return mapping.Form
 	}
-	return parseMessage(raw)
+	return mapping.Text
 }

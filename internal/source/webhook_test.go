@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/stream"
 )
@@ -25,13 +26,13 @@ root.properties.topic = metadata("x-topic")
 root.properties.seen = metadata("authorization").or("hidden")`
 
 // hook serves a Webhook with the secret "hush".
-func (b *bench) hook(t *testing.T, mapping string, log Log) *httptest.Server {
+func (b *bench) hook(t *testing.T, text string, log Log) *httptest.Server {
 	t.Helper()
 	if err := stream.EnsureStream(t.Context(), b.js, 0); err != nil {
 		t.Fatal(err)
 	}
 	w, err := NewWebhook(WebhookOptions{
-		Order:   run.ListenOrder{Platform: "shop", Source: "crm", Party: "Second", Mapping: mapping, Webhook: &run.Hook{Verify: run.VerifyToken}},
+		Order:   run.ListenOrder{Platform: "shop", Source: "crm", Party: "Second", Mapping: text, Webhook: &run.Hook{Verify: run.VerifyToken}},
 		Secrets: texts{secretWebhook: "hush"}, Log: log, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now,
 	})
 	if err != nil {
@@ -107,6 +108,40 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("GET gives %v, %v", response, err)
 	}
 	_ = response.Body.Close()
+}
+
+// What waits in quarantine becomes, once the mapping is corrected, the event that it would have been.
+func TestWebhookRecordsAreMappedAgain(t *testing.T) {
+	b := newBench(t)
+	corrected, err := mapping.Compile(strings.Replace(ticketMapping, "this.status.capitalize()", `this.status.or("unknown").capitalize()`, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, better := b.hook(t, ticketMapping, b.log), b.hook(t, strings.Replace(ticketMapping, "this.status.capitalize()", `this.status.or("unknown").capitalize()`, 1), b.log)
+	for why, sent := range map[string]struct {
+		body    string
+		headers []string
+	}{
+		"JSON": {`{"requester":"u1"}`, []string{"X-Topic", "billing"}}, "a form": {"requester=u1", []string{"Content-Type", "application/x-www-form-urlencoded"}},
+		"one with a number": {`{"requester":"u1"}`, []string{"Webhook-Id", "d1", "X-Topic", "billing"}},
+	} {
+		for _, url := range []string{server.URL, better.URL} {
+			if status, answer := post(t, url, sent.body, sent.headers...); status != 200 {
+				t.Fatal(status, answer)
+			}
+		}
+		got := b.events(t)
+		if len(got.Rejections) != 1 || len(got.Events) != 1 {
+			t.Fatalf("%s: %+v", why, got)
+		}
+		again, err := corrected.Again(got.Rejections[0].Record, got.Rejections[0].Original)
+		if want := "[" + got.Events[0].Original + "]"; err != nil || string(again) != want {
+			t.Errorf("%s: mapped again it is %s, %v, want %s", why, again, err, want)
+		}
+		if strings.Contains(got.Rejections[0].Record, "hush") {
+			t.Errorf("%s: the secret is kept with the record: %s", why, got.Rejections[0].Record)
+		}
+	}
 }
 
 // What was sent twice is one event, and what only looks alike is two; no secret gets into an event.

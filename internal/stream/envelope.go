@@ -41,10 +41,11 @@ const (
 	KindScreen
 	KindGroup
 	KindAlias
-	// KindQuarantine : a record that a puller could not map. The body is {"stage","reason","message","original"}.
+	// KindQuarantine : a record that a puller could not use. The body is {"stage","reason","message","original"}, and "record"
+	// when it can be mapped again, which is a mapping.Record.
 	KindQuarantine
-	// KindRedrive : one row of quarantine that is let in again. The body is {"id","original"}, received and party those of
-	// the row.
+	// KindRedrive : one row of quarantine that is let in again. The body is {"id","original"}, where original is the text of
+	// an event or of a list of them; received and party are those of the row.
 	KindRedrive
 	// KindUnmerge : an identifier that is cut out of its profile. The body is {"type","value","fromType","fromValue"}, the
 	// last two empty when it is cut from all others. Only [IdentitySubject] has it.

@@ -47,7 +47,7 @@ func Tables() []Table {
 		{Name: "membership_held", Personal: true, Profile: "profile"},
 		{Name: "audience_holds"},
 		{Name: "sync_state", Personal: true, ProfileID: "profile_id", Texts: []string{"identifiers"}, Occurred: "at"},
-		{Name: "quarantine", Personal: true, Texts: []string{"message", "original"}, Received: "received"},
+		{Name: "quarantine", Personal: true, Texts: []string{"message", "original", "record"}, Received: "received"},
 		// Hashes of what was in quarantine say nothing about anybody.
 		{Name: "quarantine_released", Received: "received"},
 		// Hashes of message ids say nothing about anybody; they expire by themselves.

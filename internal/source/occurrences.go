@@ -1,24 +1,6 @@
 package source
 
-import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-
-	"github.com/cespare/xxhash/v2"
-)
-
-// messageID makes an id of what an event was made of: the same parts give the same id in every run.
-func messageID(parts ...string) string {
-	hash := sha256.New()
-	var size [8]byte
-	for _, part := range parts { // with their lengths, so that no two lists of parts look the same
-		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-		hash.Write(size[:])
-		hash.Write([]byte(part))
-	}
-	return "pull-" + hex.EncodeToString(hash.Sum(nil)[:16])
-}
+import "github.com/cespare/xxhash/v2"
 
 // occurrences tells equal rows of one result apart: the first is 0, the next 1. Its memory does not grow with the number
 // of rows but with that of equal ones. A Bloom filter of 2^28 bits (32 MiB) says which rows may have come before; at a

@@ -1,4 +1,4 @@
-package source
+package mapping
 
 import (
 	"bytes"
@@ -6,30 +6,28 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/warpstreamlabs/bento/public/bloblang"
 	_ "github.com/warpstreamlabs/bento/public/components/pure" // its methods: times, encodings, objects, strings
 
 	"kohort.dev/kohort/internal/event"
-	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/stream"
 )
 
-// mapping makes events of records, one after the other.
-type mapping struct {
+// Mapping makes events of records, one after the other: it is not for concurrent use.
+type Mapping struct {
 	program *bloblang.Executor
-	row     int64 // number of the record that is being mapped
-	// metadata of the message that is being mapped; nil for a record of a file or a query.
+	// row and metadata of the record that is being mapped
+	row      int64
 	metadata map[string]string
 }
 
-// compileMapping parses a Bloblang mapping (https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about). It sees
-// the record, its number as row(), what came beside it as metadata("name"), and nothing else: what reads files, the environment, other mappings or the network is
-// not there.
-func compileMapping(text string) (*mapping, error) {
-	m := &mapping{}
+// Compile parses a Bloblang mapping (https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about). It sees the record,
+// its number as row(), what came beside it as metadata("name"), and nothing else: what reads files, the environment, other
+// mappings or the network is not there. The error names spec.mapping.
+func Compile(text string) (*Mapping, error) {
+	m := &Mapping{}
 	environment, err := bound(bloblang.NewEnvironment().OnlyPure().WithDisabledImports().
 		WithoutMethods("json_schema"). // follows references over HTTP
 		WithoutMethods("bloblang"))    // parses mappings in an environment of its own
@@ -56,12 +54,11 @@ func compileMapping(text string) (*mapping, error) {
 		where = fmt.Sprintf(" at line %d, column %d", parse.Line, parse.Column)
 		what = positionPrefix.ReplaceAllString(parse.Error(), "")
 	}
-	return nil, run.Refuse(reasonMappingInvalid,
-		"spec.mapping does not parse%s: %s; correct it (Bloblang: https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about)", where, what)
+	return nil, fmt.Errorf("spec.mapping does not parse%s: %s; correct it (Bloblang: https://warpstreamlabs.github.io/bento/docs/guides/bloblang/about)", where, what)
 }
 
 // named is the function metadata: what came beside a message, null when there is no such thing.
-func (m *mapping) named(params *bloblang.ParsedParams) (bloblang.Function, error) {
+func (m *Mapping) named(params *bloblang.ParsedParams) (bloblang.Function, error) {
 	name, err := params.GetString("name")
 	if err != nil {
 		return nil, err
@@ -76,19 +73,37 @@ func (m *mapping) named(params *bloblang.ParsedParams) (bloblang.Function, error
 
 var positionPrefix = regexp.MustCompile(`^line \d+ char \d+: `)
 
-// apply gives the events of one record as objects, none when the mapping leaves the record out. row is the record's number
-// in its file or result, from 1: what has no id of its own can be named by where it stands.
-func (m *mapping) apply(value any, row int64) (events []map[string]any, _ *fault) {
-	m.row = row
-	failed := func(reason, message string) *fault {
-		return &fault{stage: stageMapping, reason: reason, message: message}
+// Events maps a record and calls yield for each event: with its JSON, or with why it cannot be taken. It calls it for none
+// when the mapping leaves the record out. A fault that it returns is that of the whole record; an error is yield's.
+func (m *Mapping) Events(r Record, raw string, value any, yield func(index int, event []byte, fault *Fault) error) (*Fault, error) {
+	objects, fault := m.apply(r, value)
+	if fault != nil {
+		return fault, nil
 	}
+	for i, object := range objects {
+		body, fault := encode(object, func(kind string) string { return r.MessageID(raw, kind, i) })
+		if fault == nil {
+			fault = check(body)
+		}
+		if fault != nil && len(objects) > 1 {
+			fault.Message = fmt.Sprintf("event %d of the record: %s", i, fault.Message)
+		}
+		if err := yield(i, body, fault); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// apply gives the events of one record as objects.
+func (m *Mapping) apply(r Record, value any) (events []map[string]any, _ *Fault) {
+	m.row, m.metadata = r.Number, r.Metadata
 	result, err := m.query(value)
 	if errors.Is(err, bloblang.ErrRootDeleted) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, failed(faultMapping, err.Error())
+		return nil, failed(MappingFailed, "%s", err)
 	}
 	var list []any
 	switch v := result.(type) {
@@ -109,7 +124,7 @@ func (m *mapping) apply(value any, row int64) (events []map[string]any, _ *fault
 			if len(list) > 1 {
 				which = fmt.Sprintf("element %d of root", i)
 			}
-			return nil, failed(faultNoEvent, fmt.Sprintf("%s is a %s and must be an event, which is an object, or a list of events", which, kindOf(item)))
+			return nil, failed(NotAnEvent, "%s is a %s and must be an event, which is an object, or a list of events", which, kindOf(item))
 		}
 		events = append(events, object)
 	}
@@ -117,7 +132,7 @@ func (m *mapping) apply(value any, row int64) (events []map[string]any, _ *fault
 }
 
 // query turns a panic of a method into an error of the record: one odd value must not end the run.
-func (m *mapping) query(value any) (result any, err error) {
+func (m *Mapping) query(value any) (result any, err error) {
 	defer func() {
 		if caught := recover(); caught != nil {
 			err = fmt.Errorf("the mapping panicked: %v", caught)
@@ -140,7 +155,7 @@ func kindOf(value any) string {
 }
 
 // encode writes an event as JSON, with the message id that makeID gives when the mapping gave none.
-func encode(object map[string]any, makeID func(kind string) string) ([]byte, *fault) {
+func encode(object map[string]any, makeID func(kind string) string) ([]byte, *Fault) {
 	if id, ok := object["messageId"]; !ok || id == nil || id == "" {
 		kind, _ := object["type"].(string) // an unknown type is found by whoever checks the event
 		object["messageId"] = makeID(kind)
@@ -149,7 +164,7 @@ func encode(object map[string]any, makeID func(kind string) string) ([]byte, *fa
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(plain(object)); err != nil {
-		return nil, &fault{stage: stageMapping, reason: faultNoEvent, message: "the event cannot be written as JSON: " + err.Error()}
+		return nil, failed(NotAnEvent, "the event cannot be written as JSON: %v", err)
 	}
 	return bytes.TrimRight(text.Bytes(), "\n"), nil
 }
@@ -173,39 +188,16 @@ func plain(value any) any {
 	return value
 }
 
-// checkEvent applies the engine's own rules, so that a run's report says what the engine would refuse. It gives the
-// rejection for quarantine, or nil.
-func checkEvent(body []byte, source, party string, received time.Time) *event.Rejection {
+// check applies the engine's own rules: what it would refuse is refused here, where the mapping can be corrected.
+func check(body []byte) *Fault {
 	var parsed event.Parsed
-	parsed.Add(event.Message{Data: stream.Append(nil, stream.Record{Kind: stream.KindEvent, Received: received, Source: source, Party: party, Body: body})})
+	parsed.Add(event.Message{Data: stream.Append(nil, stream.Record{Kind: stream.KindEvent, Body: body})})
 	if len(parsed.Rejections) > 0 {
-		return &parsed.Rejections[0]
+		return failed(parsed.Rejections[0].Reason, "%s", parsed.Rejections[0].Message)
 	}
-	e := parsed.Events[0]
-	if len(e.Identifiers) == 0 && len(e.Traits) == 0 {
-		rejection := e.Reject(event.StageParse, event.NoIdentifier,
+	if e := parsed.Events[0]; len(e.Identifiers) == 0 && len(e.Traits) == 0 {
+		return failed(event.NoIdentifier,
 			"the event says nothing about whose it is; set userId, anonymousId, context.externalIds, or a trait that identifies such as traits.email")
-		return &rejection
 	}
 	return nil
 }
-
-// redact takes out of a message what may be a customer's: texts in quotes, addresses and longer numbers. What stays says
-// where and what, for a status that anybody may read; quarantine keeps the whole message.
-func redact(message string) string {
-	message = quoted.ReplaceAllString(message, `"…"`)
-	message = atSign.ReplaceAllString(message, "…")
-	message = digits.ReplaceAllString(message, "…")
-	message = strings.Join(strings.Fields(message), " ")
-	const most = 200
-	if len(message) > most {
-		message = strings.ToValidUTF8(message[:most], "") + "…"
-	}
-	return message
-}
-
-var (
-	quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?`)
-	atSign = regexp.MustCompile(`\S*@\S*`)
-	digits = regexp.MustCompile(`\d[\d.,:-]{3,}`)
-)

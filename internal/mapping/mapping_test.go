@@ -1,4 +1,4 @@
-package source
+package mapping
 
 import (
 	"encoding/json"
@@ -8,12 +8,12 @@ import (
 
 // TestRowNumbersRecords names what has no id of its own by where it stands; two equal records stay two.
 func TestRowNumbersRecords(t *testing.T) {
-	m, err := compileMapping(`root.userId = "line-" + row().string()`)
+	m, err := Compile(`root.userId = "line-" + row().string()`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for row, want := range map[int64]string{1: "line-1", 2: "line-2", 7043: "line-7043"} {
-		events, fault := m.apply(map[string]any{"tenure": "1"}, row)
+		events, fault := m.apply(Record{Number: row}, map[string]any{"tenure": "1"})
 		if fault != nil || len(events) != 1 || events[0]["userId"] != want {
 			t.Errorf("record %d became %v (%v), want %s", row, events, fault, want)
 		}
@@ -28,17 +28,17 @@ func TestMappingIsBounded(t *testing.T) {
 		`root.a = "ab".repeat(this.n)`: "repeat gives at most", `root.a = range(0, this.n)`: "range gives at most", `root.a = range(-this.n, this.n)`: "range gives at most",
 		`root.a = "x".repeat(-this.n)`: "not negative", `root.a = range(0, 0)`: "no way", `root.a = range(0, 5, 0)`: "step must not be 0", `root.a = this.repeat(2)`: "expected",
 	} {
-		m, err := compileMapping(text)
+		m, err := Compile(text)
 		if err != nil {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %s", text, err, want)
 			}
 			continue
 		}
-		events, fault := m.apply(map[string]any{"n": int64(1) << 62}, 1)
+		events, fault := m.apply(Record{Number: 1}, map[string]any{"n": int64(1) << 62})
 		got := ""
 		if fault != nil {
-			got = fault.message
+			got = fault.Message
 		} else if encoded, err := json.Marshal(events[0]); err == nil {
 			got = string(encoded)
 		}
@@ -64,13 +64,35 @@ func FuzzMapping(f *testing.F) {
 		if json.Unmarshal(record, &value) != nil {
 			value = string(record)
 		}
-		m, err := compileMapping(text)
+		m, err := Compile(text)
 		if err != nil {
 			return
 		}
-		events, fault := m.apply(value, 1)
-		if fault != nil && (len(events) > 0 || fault.reason == "" || fault.message == "") {
+		events, fault := m.apply(Record{Number: 1}, value)
+		if fault != nil && (len(events) > 0 || fault.Reason == "" || fault.Message == "") {
 			t.Errorf("%d events beside the fault %+v", len(events), fault)
 		}
 	})
+}
+
+func BenchmarkMapping(b *testing.B) {
+	m, err := Compile(`root.type = "identify"
+root.userId = this.id
+root.traits.email = this.email.lowercase()
+root.traits.visits = this.visits.number()`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	row := map[string]any{"id": "u1", "email": "a@example.com", "visits": "3"}
+	for b.Loop() {
+		fault, err := m.Events(Record{Number: 1, Origin: []string{"file"}}, "u1,a@example.com,3", row, func(_ int, _ []byte, fault *Fault) error {
+			if fault != nil {
+				return fault
+			}
+			return nil
+		})
+		if err != nil || fault != nil {
+			b.Fatal(err, fault)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package source
+package mapping
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 
 // Bounds of what a mapping makes of few bytes. A record may say how much, as in "x".repeat(this.n).
 const (
-	maxRepeated = maxRecord // bytes
+	maxRepeated = MaxRecord // bytes
 	maxRange    = 100_000   // numbers
 )
 
