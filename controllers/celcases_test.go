@@ -251,7 +251,7 @@ func destinationRules() []celCase {
 		fixed("Destination", "spec.platformRef", "platformRef cannot be changed; make a new Destination", `{platformRef: {name: other}, `+webhook+`}`),
 		{
 			kind: "Destination", path: "spec", message: "exactly one of webhook, sql, segment, metaCustomAudience and googleCustomerMatch is needed",
-			accepted: []string{spec(webhook), spec(sql), spec(segment), spec(meta), spec(google)},
+			accepted: []string{spec(webhook), spec(sql), spec(strings.Replace(sql, "postgres", "mysql", 1)), spec(segment), spec(meta), spec(google)},
 			refused:  []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment), spec(meta, google), spec(meta, webhook)},
 		},
 		{

@@ -54,14 +54,16 @@ type WebhookDestination struct {
 
 // SQLDestination holds one row per member and audience; docs/destinations/ describes the table.
 type SQLDestination struct {
-	// driver of the database.
-	// +kubebuilder:validation:Enum=postgres
+	// driver of the database: postgres, or mysql for MySQL and MariaDB.
+	// +kubebuilder:validation:Enum=postgres;mysql
 	// +required
 	Driver string `json:"driver"`
-	// dsnSecretRef names the connection string, such as postgres://user:password@host:5432/database.
+	// dsnSecretRef names the connection string, such as postgres://user:password@host:5432/database or
+	// mysql://user:password@host:3306/database.
 	// +required
 	DSNSecretRef SecretKeyReference `json:"dsnSecretRef"`
-	// table that holds the members, with its schema if it is not public; it is made when missing.
+	// table that holds the members, with its schema if it is not public, or its database if it is not that of the connection
+	// string; it is made when missing.
 	// +kubebuilder:validation:Pattern=`^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}$`
 	// +required
 	Table string `json:"table"`

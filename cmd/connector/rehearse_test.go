@@ -14,6 +14,7 @@ import (
 
 	"kohort.dev/kohort/internal/destination"
 	"kohort.dev/kohort/internal/destination/adtest"
+	"kohort.dev/kohort/internal/mariadbtest"
 	"kohort.dev/kohort/internal/pgtest"
 	"kohort.dev/kohort/internal/run"
 	"kohort.dev/kohort/internal/store/storetest"
@@ -77,12 +78,14 @@ func receivers(t *testing.T) []receiver {
 	count := func() int { return posted }
 	pg := pgtest.Start(t)
 	dsn := pg.Database("crm")
-	pg.Exec("crm", "CREATE TABLE hits (n int)")
+	maria := mariadbtest.Start(t)
+	maria.Exec("mysql", "CREATE DATABASE crm CHARACTER SET utf8mb4")
 	key := secretFile(t, "t0ken-not-to-be-shown")
 	return []receiver{
 		{"webhook", run.SyncOrder{Webhook: &run.Webhook{URL: server.URL + "/hook-secret"}}, []string{"--token-file", key}, `"op": "upsert"`, `"login": "Bearer …"`, count},
 		{"segment", run.SyncOrder{Segment: &run.Segment{URL: server.URL, Calls: []string{"Identify", "Track"}}}, []string{"--token-file", key}, `"event": "Audience Entered"`, "200 OK", count},
 		{"sql", run.SyncOrder{Table: &run.Table{Driver: "postgres", Name: "members"}}, []string{"--dsn-file", secretFile(t, dsn)}, "ON CONFLICT", "", nil},
+		{"mysql", run.SyncOrder{Table: &run.Table{Driver: "mysql", Name: "members"}}, []string{"--dsn-file", secretFile(t, maria.DSN("crm"))}, "INSERT INTO `members`", "", nil},
 		{"meta", run.SyncOrder{Meta: &run.Meta{URL: meta.URL + "/v25.0", Audience: meta.Audience}}, []string{"--token-file", secretFile(t, adtest.MetaToken)}, `"schema": [`, "num_received", meta.Requests},
 		{"google", run.SyncOrder{Google: &run.Google{URL: google.URL, Account: run.GoogleAccount{Type: "GoogleAds", ID: "1234567890"}, Audience: "987"}},
 			[]string{"--token-file", secretFile(t, google.Key)}, `"userIdentifiers": [`, "200 OK", func() int { return len(google.Calls()) }},

@@ -120,7 +120,7 @@ func TestSyncCommand(t *testing.T) {
 		{"a missing Secret needs a person", "SecretNotFound", run.ExitFatal, func(*run.SyncOrder) {}, filepath.Join(t.TempDir(), "none")},
 		{"so does a refused login", "DestinationUnreachable", run.ExitFatal, func(*run.SyncOrder) {}, secretFile(t, strings.Replace(dsn, "kohort@", "nobody@", 1))},
 		{"an order for two destinations at once is none", "InvalidSpec", run.ExitFatal, func(o *run.SyncOrder) { o.Webhook = &run.Webhook{URL: "http://x"} }, secretFile(t, dsn)},
-		{"a driver of a later release is not taken for postgres", "InvalidSpec", run.ExitFatal, func(o *run.SyncOrder) { o.Table = &run.Table{Driver: "mysql", Name: "m"} }, secretFile(t, dsn)},
+		{"a driver of a later release is not taken for postgres", "InvalidSpec", run.ExitFatal, func(o *run.SyncOrder) { o.Table = &run.Table{Driver: "oracle", Name: "m"} }, secretFile(t, dsn)},
 	} {
 		changed := order
 		c.change(&changed)

@@ -38,10 +38,11 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 	case order.Google != nil:
 		return destination.NewGoogle(destination.GoogleConfig{Google: *order.Google, KeyFile: flags.tokenFile, Fields: fields})
 	}
-	if order.Table.Driver != "postgres" {
-		return nil, run.Refuse(destination.ReasonInvalidSpec, "spec.sql.driver %q of the Destination is not known; use postgres", order.Table.Driver)
+	switch order.Table.Driver {
+	case "postgres":
+		return destination.NewPostgres(destination.PostgresConfig{DSNFile: flags.dsnFile, Table: order.Table.Name, Audience: order.Audience})
+	case "mysql":
+		return destination.NewMySQL(destination.MySQLConfig{DSNFile: flags.dsnFile, Table: order.Table.Name, Audience: order.Audience})
 	}
-	return destination.NewPostgres(destination.PostgresConfig{
-		DSNFile: flags.dsnFile, Table: order.Table.Name, Audience: order.Audience,
-	})
+	return nil, run.Refuse(destination.ReasonInvalidSpec, "spec.sql.driver %q of the Destination is not known; use postgres or mysql", order.Table.Driver)
 }

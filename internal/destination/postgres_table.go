@@ -3,22 +3,17 @@ package destination
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
-
-	"kohort.dev/kohort/internal/run"
 )
 
-// columns that the table must have, with their types as format_type writes them. More are allowed if they take a row
-// that does not name them.
-var columns = [][2]string{
-	{"audience", "text"},
-	{"profile_id", "text"},
-	{"identifiers", "jsonb"},
-	{"traits", "jsonb"},
-	{"updated_at", "timestamp with time zone"},
+// postgresColumns are those that the table must have, with their types as format_type writes them.
+var postgresColumns = []column{
+	{"audience", []string{"text"}},
+	{"profile_id", []string{"text"}},
+	{"identifiers", []string{"jsonb"}},
+	{"traits", []string{"jsonb"}},
+	{"updated_at", []string{"timestamp with time zone"}},
 }
 
 // createTable is what ensureTable runs, and what docs/destinations/sql.md gives to those who make the table themselves.
@@ -68,9 +63,8 @@ FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisd
 	if err != nil {
 		return fmt.Errorf("reading the columns of table %s: %w", p.config.Table, err)
 	}
-	if problems := mismatches(found, needed); len(problems) > 0 {
-		return run.Refuse(ReasonTableMismatch, "table %s is there and is not one that members can be held in: %s; name another table in spec.sql.table, which is made when missing, or change this one (docs/destinations/sql.md)",
-			p.config.Table, strings.Join(problems, ", "))
+	if problems := mismatches(postgresColumns, found, needed); len(problems) > 0 {
+		return mismatched(p.config.Table, problems)
 	}
 	var keyed bool
 	err = p.conn.QueryRow(ctx, `SELECT EXISTS (
@@ -83,32 +77,7 @@ FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisd
 		return fmt.Errorf("reading the keys of table %s: %w", p.config.Table, err)
 	}
 	if !keyed {
-		return run.Refuse(ReasonTableMismatch, "table %s has no unique key on (audience, profile_id); add PRIMARY KEY (audience, profile_id), or name another table in spec.sql.table, which is made when missing",
-			p.config.Table)
+		return unkeyed(p.config.Table)
 	}
 	return nil
-}
-
-// mismatches lists what is wrong with a table that has the columns found (name to type), of which needed must be given
-// a value by every INSERT.
-func mismatches(found map[string]string, needed []string) []string {
-	var problems []string
-	known := map[string]bool{}
-	for _, column := range columns {
-		name, want := column[0], column[1]
-		known[name] = true
-		switch kind, ok := found[name]; {
-		case !ok:
-			problems = append(problems, fmt.Sprintf("column %s (%s) is missing", name, want))
-		case kind != want:
-			problems = append(problems, fmt.Sprintf("column %s is %s and must be %s", name, kind, want))
-		}
-	}
-	slices.Sort(needed)
-	for _, name := range needed {
-		if !known[name] {
-			problems = append(problems, fmt.Sprintf("column %s needs a value or a default", name))
-		}
-	}
-	return problems
 }

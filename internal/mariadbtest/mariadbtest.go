@@ -64,7 +64,7 @@ func Start(tb testing.TB) *Server {
 	s.port = free.Addr().(*net.TCPAddr).Port
 	_ = free.Close()
 	s.start()
-	s.exec("root:@", "mysql", "CREATE USER kohort@localhost IDENTIFIED BY 'secret'", "GRANT ALL ON *.* TO kohort@localhost")
+	s.exec("root:@", "mysql", "CREATE USER kohort@localhost IDENTIFIED BY 'secret'", "GRANT ALL ON *.* TO kohort@localhost WITH GRANT OPTION")
 	return s
 }
 
@@ -91,6 +91,19 @@ func (s *Server) exec(user, database string, statements ...string) {
 			s.tb.Fatalf("running %q: %v", statement, err)
 		}
 	}
+}
+
+// Stop kills the server, as a machine that fails does.
+func (s *Server) Stop() {
+	s.tb.Helper()
+	_ = s.hold.Close()
+	_ = s.cmd.Wait() // it was killed
+}
+
+// Restart starts a stopped server on the same data and port.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.start()
 }
 
 func (s *Server) start() {

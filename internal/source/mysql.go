@@ -5,30 +5,27 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 
+	"kohort.dev/kohort/internal/mysqldsn"
 	"kohort.dev/kohort/internal/run"
 )
 
 // mysqlServer is a connection to MySQL or MariaDB.
 type mysqlServer struct{ db *sql.DB }
 
-// connectMySQL connects to mysql://user:password@host:3306/database. With ?tls=true the connection is encrypted and the
-// server's certificate checked, with ?tls=preferred it is encrypted when the server can.
+// connectMySQL connects to mysql://user:password@host:3306/database; see [mysqldsn.Parse].
 func connectMySQL(ctx context.Context, dsn string) (*mysqlServer, error) {
-	config, err := mysqlConfig(strings.TrimSpace(dsn))
+	config, err := mysqldsn.Parse(strings.TrimSpace(dsn), connectTime)
 	if err != nil {
-		return nil, err
+		return nil, run.Refuse(reasonSourceUnreachable, "the connection string of spec.sql.dsnSecretRef %w", err)
 	}
 	connector, err := mysql.NewConnector(config)
-	if err != nil { // its text may hold parts of the string
-		return nil, run.Refuse(reasonSourceUnreachable, "the connection string of spec.sql.dsnSecretRef is not valid; write mysql://user:password@host:3306/database, with ?tls=true for an encrypted connection")
+	if err != nil { // which Parse has tried
+		return nil, run.Refuse(reasonSourceUnreachable, "the connection string of spec.sql.dsnSecretRef cannot be used")
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(1)
@@ -36,48 +33,13 @@ func connectMySQL(ctx context.Context, dsn string) (*mysqlServer, error) {
 		_ = db.Close()
 		where := fmt.Sprintf("database %s on %s", config.DBName, config.Addr)
 		var refused *mysql.MySQLError
-		if errors.As(err, &refused) && !mysqlPassing(refused) {
+		if errors.As(err, &refused) && !mysqldsn.IsPassing(refused) {
 			return nil, run.Refuse(reasonSourceUnreachable, "%s refuses user %s (error %d); correct the Secret of spec.sql.dsnSecretRef", where, config.User, refused.Number)
 		}
 		return nil, run.Fail(reasonSourceUnreachable, "connecting to %s: %w", where, err)
 	}
 	return &mysqlServer{db}, nil
 }
-
-func mysqlConfig(dsn string) (*mysql.Config, error) {
-	parsed, err := url.Parse(dsn)
-	if err != nil || (parsed.Scheme != "mysql" && parsed.Scheme != "mariadb") || parsed.Hostname() == "" || len(parsed.Path) < 2 {
-		return nil, run.Refuse(reasonSourceUnreachable, "the connection string of spec.sql.dsnSecretRef is not valid; write mysql://user:password@host:3306/database")
-	}
-	config := mysql.NewConfig()
-	config.User = parsed.User.Username()
-	config.Passwd, _ = parsed.User.Password()
-	config.Net, config.DBName = "tcp", strings.TrimPrefix(parsed.Path, "/")
-	port := parsed.Port()
-	if port == "" {
-		port = "3306"
-	}
-	config.Addr = net.JoinHostPort(parsed.Hostname(), port)
-	config.Timeout = connectTime
-	config.ParseTime, config.Loc = true, time.UTC
-	// TIMESTAMP comes in the session's zone, DATETIME has none.
-	config.Params = map[string]string{"time_zone": "'+00:00'"}
-	config.TLSConfig = "false"
-	for name, values := range parsed.Query() {
-		if name != "tls" || len(values) != 1 {
-			return nil, run.Refuse(reasonSourceUnreachable, "the connection string of spec.sql.dsnSecretRef has the parameter %q; only tls is known", name)
-		}
-		config.TLSConfig = values[0]
-	}
-	config.Logger = silent{}
-	return config, nil
-}
-
-// silent keeps the driver from writing to the log: what matters comes as an error.
-type silent struct{}
-
-// Print does nothing.
-func (silent) Print(...any) {}
 
 func (m *mysqlServer) close(context.Context) { _ = m.db.Close() }
 
@@ -185,16 +147,6 @@ func upTo(text, end string) int {
 	return len(text)
 }
 
-// mysqlPassing says whether a server's error may be gone later: too many connections, shutting down, a deadlock, a lock
-// that was waited for too long, a query that was ended.
-func mysqlPassing(err *mysql.MySQLError) bool {
-	switch err.Number {
-	case 1040, 1053, 1203, 1205, 1213, 1226, 1317, 1927, 3024, 1969:
-		return true
-	}
-	return false
-}
-
 // mysqlOfQuery are the errors whose text names a part of the query and no value.
 func mysqlOfQuery(number uint16) bool {
 	switch number {
@@ -211,7 +163,7 @@ func mysqlError(ctx context.Context, doing string, err error) error {
 		return ctx.Err()
 	case !errors.As(err, &refused):
 		return run.Fail(reasonSourceUnreachable, "%s: %w", doing, err)
-	case mysqlPassing(refused):
+	case mysqldsn.IsPassing(refused):
 		return run.Fail(reasonQueryFailed, "%s: %s (error %d)", doing, redact(refused.Message), refused.Number)
 	}
 	message := refused.Message
