@@ -51,6 +51,9 @@ func mysqlRows(t *testing.T, dsn, table string) []string {
 		}
 		lines = append(lines, line)
 	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return lines
 }
 
