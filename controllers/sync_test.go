@@ -158,6 +158,43 @@ func TestSyncOfAPodThatCannotStart(t *testing.T) {
 	s.Expect(message).To(gomega.ContainSubstring("kohort.test/connector:1 cannot be pulled"))
 }
 
+// Another mode is another order: it is delivered at once. One that the destination cannot do stalls the Audience, which names
+// the field, and the Sync goes on as it was.
+func TestSyncChangesItsMode(t *testing.T) {
+	s := newScene(t)
+	sync, audience := s.delivered(), &v1alpha1.Audience{}
+	first := sync.Status.LastRun.Name
+	s.change("vip", audience, func() { audience.Spec.Destinations[0].Mode = v1alpha1.SyncAppend })
+	s.evaluate("vip")
+	s.Eventually(func(g gomega.Gomega) {
+		s.get("vip-mailer", sync)
+		g.Expect(sync.Spec.Mode).To(gomega.Equal(v1alpha1.SyncAppend))
+		g.Expect(sync.Status.LastRun.Name).NotTo(gomega.Equal(first))
+	}).Should(gomega.Succeed())
+	job := &batchv1.Job{}
+	s.get(sync.Status.LastRun.Name, job)
+	s.Expect(job.Spec.Template.Spec.Containers[0].Env[0].Value).To(gomega.ContainSubstring(`"mode":"Append"`))
+	s.succeed(job, run.Report{Added: 1, Members: 3})
+	s.ready(sync, "vip-mailer", metav1.ConditionTrue, v1alpha1.ReasonReady)
+
+	s.apply(`{apiVersion: v1, kind: Secret, metadata: {name: db}, stringData: {dsn: "postgres://db.test/crm"}}`, `
+apiVersion: kohort.dev/v1alpha1
+kind: Destination
+metadata: {name: table}
+spec: {platformRef: {name: shop}, sql: {driver: postgres, dsnSecretRef: {name: db, key: dsn}, table: members}}`)
+	s.change("vip", audience, func() {
+		audience.Spec.Destinations = append(audience.Spec.Destinations, v1alpha1.AudienceDestination{Name: "table", Mode: v1alpha1.SyncAppend})
+	})
+	message := s.ready(audience, "vip", metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec)
+	s.Expect(message).To(gomega.HavePrefix("spec.destinations[table].mode: Append sends each entry as an event, and Destination table (sql) holds a row per customer"))
+	s.change("vip", audience, func() { audience.Spec.Destinations[1].Mode = v1alpha1.SyncUpsert })
+	s.evaluate("vip")
+	s.Eventually(func(g gomega.Gomega) {
+		s.get("vip-table", sync)
+		g.Expect(sync.Spec.Mode).To(gomega.Equal(v1alpha1.SyncUpsert))
+	}).Should(gomega.Succeed())
+}
+
 // A failure that only a person can mend stalls; a mended Destination is tried at once.
 func TestSyncStallsAndIsMended(t *testing.T) {
 	s := newScene(t)

@@ -246,7 +246,7 @@ type AudienceDestination struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +required
 	Name string `json:"name"`
-	// mode of the sync. Default Mirror: the destination holds exactly the members.
+	// mode of the sync. Default Mirror: the destination holds exactly the members, each as they are.
 	// +optional
 	Mode SyncMode `json:"mode,omitempty"`
 	// schedule of the sync's runs. Default 15m.

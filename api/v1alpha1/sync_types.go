@@ -4,12 +4,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// SyncMode says what a destination holds of an audience.
-// +kubebuilder:validation:Enum=Mirror
+// SyncMode says what a destination holds of an audience; docs/syncs.md compares the modes.
+// +kubebuilder:validation:Enum=Mirror;AddRemove;Upsert;Append
 type SyncMode string
 
-// SyncMirror : exactly the members; who leaves is taken out.
-const SyncMirror SyncMode = "Mirror"
+// Modes of Syncs.
+const (
+	// SyncMirror : exactly the members, each as they are; who changes is sent again, who leaves is taken out.
+	SyncMirror SyncMode = "Mirror"
+	// SyncAddRemove : exactly the members, each as they were when they entered; who leaves is taken out.
+	SyncAddRemove SyncMode = "AddRemove"
+	// SyncUpsert : the members, each as they are, and those who left; nobody is taken out.
+	SyncUpsert SyncMode = "Upsert"
+	// SyncAppend : each entry into the audience is sent once, and nobody is taken out.
+	SyncAppend SyncMode = "Append"
+)
 
 // SyncSpec pairs an Audience with a Destination. Syncs are made by the Audience controller, never by hand.
 type SyncSpec struct {

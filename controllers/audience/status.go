@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/destination"
 	"kohort.dev/kohort/controllers/internal/naming"
 	"kohort.dev/kohort/controllers/internal/outcome"
 	synced "kohort.dev/kohort/controllers/sync"
@@ -23,8 +24,16 @@ func Invalid(a *v1alpha1.Audience, f Facts) *outcome.Outcome {
 		return &o
 	}
 	for _, d := range a.Spec.Destinations {
-		if found := f.Destinations[d.Name]; found != nil && found.Spec.PlatformRef != a.Spec.PlatformRef {
+		found := f.Destinations[d.Name]
+		if found == nil {
+			continue
+		}
+		if found.Spec.PlatformRef != a.Spec.PlatformRef {
 			o := outcome.Stall(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.destinations[%s]: Destination %s belongs to Platform %s and this Audience to %s; both must be of one Platform", d.Name, d.Name, found.Spec.PlatformRef.Name, a.Spec.PlatformRef.Name))
+			return &o
+		}
+		if why := destination.Refuses(found, d.GetMode()); why != "" {
+			o := outcome.Stall(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.destinations[%s].mode: %s", d.Name, why))
 			return &o
 		}
 	}

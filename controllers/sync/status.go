@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/destination"
 	"kohort.dev/kohort/controllers/internal/outcome"
 	"kohort.dev/kohort/controllers/internal/runs"
 	"kohort.dev/kohort/internal/run"
@@ -41,6 +42,8 @@ func Missing(s *v1alpha1.Sync, f Facts) *outcome.Outcome {
 		o = outcome.Wait(v1alpha1.ReasonDestinationNotFound, fmt.Sprintf("there is no Destination %s in this namespace; create it, or take it out of Audience %s", s.Spec.DestinationRef.Name, s.Spec.AudienceRef.Name))
 	case f.Destination.Spec.PlatformRef != s.Spec.PlatformRef:
 		o = outcome.Stall(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("Destination %s belongs to Platform %s and the Audience to %s; both must be of one Platform", f.Destination.Name, f.Destination.Spec.PlatformRef.Name, s.Spec.PlatformRef.Name))
+	case destination.Refuses(f.Destination, s.Spec.Mode) != "":
+		o = outcome.Stall(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("mode, which is spec.destinations[%s].mode of Audience %s: %s", f.Destination.Name, s.Spec.AudienceRef.Name, destination.Refuses(f.Destination, s.Spec.Mode)))
 	case f.Secret != nil && f.Secret.Missing() != "":
 		o = outcome.Wait(v1alpha1.ReasonSecretNotFound, fmt.Sprintf("Destination %s: %s", f.Destination.Name, f.Secret.Missing()))
 	case !f.Platform.Serves:

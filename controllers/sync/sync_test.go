@@ -149,6 +149,8 @@ func TestMissing(t *testing.T) {
 		{"no Audience", func(_ *v1alpha1.Sync, f *Facts) { f.Audience = nil }, "AudienceNotFound: there is no Audience vip"},
 		{"no Destination", func(_ *v1alpha1.Sync, f *Facts) { f.Destination = nil }, "DestinationNotFound: there is no Destination mailer"},
 		{"a Destination of another Platform", func(_ *v1alpha1.Sync, f *Facts) { f.Destination.Spec.PlatformRef.Name = "other" }, "InvalidSpec: Destination mailer belongs to Platform other"},
+		{"a mode that the destination cannot do", func(s *v1alpha1.Sync, f *Facts) { s.Spec.Mode, f.Destination = v1alpha1.SyncAppend, table() },
+			"InvalidSpec: mode, which is spec.destinations[mailer].mode of Audience vip: Append sends each entry as an event, and Destination mailer (sql) holds a row per customer"},
 		{"no Secret", func(_ *v1alpha1.Sync, f *Facts) { f.Secret.Found = false }, "SecretNotFound: Destination mailer: spec.webhook.tokenSecretRef: there is no Secret mail; create it with the key token"},
 		{"no key", func(_ *v1alpha1.Sync, f *Facts) { f.Secret.HasKey = false }, "SecretNotFound: Destination mailer: spec.webhook.tokenSecretRef: Secret mail has no key token"},
 		{"the store does not run", func(_ *v1alpha1.Sync, f *Facts) { f.Platform.Serves = false }, "PlatformNotReady: Platform shop does not serve yet"},

@@ -45,6 +45,9 @@ type Operation struct {
 	Identifiers map[string][]string `json:"identifiers"`
 	// Traits by field name; a field that the customer has no value for is null. Absent in removals.
 	Traits map[string]json.RawMessage `json:"traits,omitempty"`
+	// Entry tells the entries of a customer apart, each larger than the one before: the same row with the same Entry is sent
+	// again because nobody knows whether it arrived. 0 but in mode Append.
+	Entry uint64 `json:"entry,omitempty"`
 	// New : the destination does not hold the row yet, as far as is known. A row that was about to be sent when a run
 	// ended is new still.
 	New bool `json:"-"`

@@ -136,7 +136,7 @@ type SyncOrder struct {
 	Sync        string            `json:"sync"` // the Sync's name: the key of its state in the warehouse
 	Audience    string            `json:"audience"`
 	Destination string            `json:"destination"`
-	Mode        string            `json:"mode"` // Mirror
+	Mode        string            `json:"mode"` // Mirror, AddRemove, Upsert or Append
 	Slot        time.Time         `json:"slot"`
 	Identifiers []string          `json:"identifiers,omitempty"` // types to send; empty: all
 	Traits      map[string]string `json:"traits,omitempty"`      // field at the destination -> trait

@@ -17,10 +17,21 @@ import (
 	"kohort.dev/kohort/internal/profile"
 )
 
+// rosterSQL gives the surviving ordinals of the members, and the newest revision by which each entered. raw is a condition
+// on the ordinals that rows were written with, which bounds what is read.
+func rosterSQL(raw string) string {
+	return "SELECT " + profile.Root("m") + ` AS whose, max(m.revision) AS entry
+FROM (SELECT profile, revision FROM memberships FINAL WHERE audience = @audience AND deleted = 0 AND ` + raw + ") AS m " + profile.Join("m") + "\nGROUP BY whose"
+}
+
 // membersSQL gives the surviving ordinals of the members.
-func membersSQL() string {
-	return "SELECT DISTINCT " + profile.Root("m") + ` AS whose
-FROM (SELECT profile FROM memberships FINAL WHERE audience = @audience AND deleted = 0) AS m ` + profile.Join("m")
+func membersSQL() string { return "SELECT whose FROM (" + rosterSQL(everything) + ")" }
+
+// sentSQL gives, of surviving ordinals, the newest entry that the destination took under whatever ordinal and id.
+func sentSQL() string {
+	return "SELECT " + profile.Root("h") + ` AS whose, max(h.entry) AS sent
+FROM (SELECT profile, entry FROM sync_state FINAL WHERE sync = @sync AND ` + whole().condition("profile_id") +
+		" AND holder = @holder AND NOT (status = 'pending' AND reason = '" + add.reason() + "')) AS h " + profile.Join("h") + "\nGROUP BY whose"
 }
 
 // idsSQL gives the public ids of the surviving ordinals that a condition selects.
@@ -36,6 +47,8 @@ type audience struct {
 	traits map[string]string
 	// salt goes into every hash: what else decides what the destination holds.
 	salt string
+	sync string // the Sync's name
+	rule rule
 }
 
 // saltOf says in one text what a payload's hash must change with beside the customer's own data: another mapping of
@@ -50,7 +63,8 @@ func saltOf(traits map[string]string, holder string) string {
 
 func (a *audience) args(more ...any) []any {
 	return append(more, clickhouse.Named("audience", a.name), clickhouse.Named("types", a.types),
-		clickhouse.Named("traits", a.names()), clickhouse.Named("salt", a.salt))
+		clickhouse.Named("traits", a.names()), clickhouse.Named("salt", a.salt),
+		clickhouse.Named("sync", a.sync), clickhouse.Named("holder", a.rule.holder))
 }
 
 // names lists the traits to send, each once. A place in it, counted from 1, stands for the trait in queries.
@@ -89,8 +103,8 @@ const before1970 = 2_208_988_800_000
 // everything is a condition that bounds nothing.
 const everything = "1"
 
-// payloadSQL gives whose, id and payload, and with content also the identifiers and traits, of the profiles that the
-// query ids gives. raw is a condition on the ordinals that rows were written with, which bounds what is read.
+// payloadSQL gives whose, id, payload, entry and sent, and with content also the identifiers and traits, of the profiles
+// that the query ids gives. raw is as in rosterSQL. An entry is given with content, or when Append compares it with sent.
 //
 // Rows keep the ordinal that they were written with, so what belongs to a survivor may stand under several. Of a trait
 // the latest value by event time counts, of two at the same time the one that arrived last (profile.Traits has the same
@@ -126,6 +140,15 @@ LEFT JOIN (SELECT whose, sum(latest) AS hash%s
     GROUP BY whose, place)
   GROUP BY whose) AS t ON t.whose = p.whose`, lists[2], profile.Root("r"), lists[1], before1970, raw, profile.Join("r"), only)
 	}
+	entry, sent := "0::UInt64", "0::UInt64"
+	if content || a.rule.mode == ModeAppend {
+		entry = "e.entry"
+		joins += "\nLEFT JOIN (" + rosterSQL(raw) + ") AS e ON e.whose = p.whose"
+	}
+	if !content && a.rule.mode == ModeAppend {
+		sent = "s.sent"
+		joins += "\nLEFT JOIN (" + sentSQL() + ") AS s ON s.whose = p.whose"
+	}
 	if content {
 		columns = ", i.list AS identifiers"
 		if len(a.traits) > 0 {
@@ -135,7 +158,8 @@ LEFT JOIN (SELECT whose, sum(latest) AS hash%s
 		}
 	}
 	// Numbers of 128 bits have the order of the ids' texts.
-	return fmt.Sprintf("SELECT p.whose AS whose, p.id AS id, %s AS payload%s\nFROM (%s) AS p%s\nORDER BY toUInt128(id), whose", hash, columns, ids, joins)
+	return fmt.Sprintf("SELECT p.whose AS whose, p.id AS id, %s AS payload, %s AS entry, %s AS sent%s\nFROM (%s) AS p%s\nORDER BY toUInt128(id), whose",
+		hash, entry, sent, columns, ids, joins)
 }
 
 // ordinals gives the surviving ordinals of those of some customers, by public id, that are members.
@@ -169,13 +193,6 @@ func (a *audience) ordinals(ctx context.Context, ids []uuid.UUID) ([]uint64, err
 	return profiles, nil
 }
 
-// wanted is what the comparison needs to know of a member.
-type wanted struct {
-	id      uuid.UUID
-	profile uint64
-	payload uint64
-}
-
 // hashes reads the members with ids in a span, ordered by id.
 func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error] {
 	ids := idsSQL + "profile IN (" + membersSQL() + ") AND " + in.condition("toString(id)")
@@ -188,7 +205,7 @@ func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error]
 		defer func() { _ = rows.Close() }() // Err has told what went wrong
 		for rows.Next() {
 			var w wanted
-			if err := rows.Scan(&w.profile, &w.id, &w.payload); err != nil {
+			if err := rows.Scan(&w.profile, &w.id, &w.payload, &w.entry, &w.sent); err != nil {
 				yield(wanted{}, fmt.Errorf("reading a member of audience %s: %w", a.name, err))
 				return
 			}
@@ -239,7 +256,7 @@ func (a *audience) load(ctx context.Context, profiles []uint64, membersOnly bool
 func (a *audience) scan(rows driver.Rows) (*member, error) {
 	m := &member{identifiers: identifiers{}}
 	var pairs, values [][]any
-	if err := rows.Scan(&m.profile, &m.id, &m.payload, &pairs, &values); err != nil {
+	if err := rows.Scan(&m.profile, &m.id, &m.payload, &m.entry, &m.sent, &pairs, &values); err != nil {
 		return nil, err
 	}
 	for _, pair := range pairs {

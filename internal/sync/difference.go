@@ -11,7 +11,7 @@ import (
 // that the destination refused as it is. Members that the destination holds, and rows of customers that
 // are no members, it passes over: removals were dealt with before. A member that comes twice, which two ordinals with one
 // id would do, counts once.
-func difference(members iter.Seq2[wanted, error], rows iter.Seq2[found, error], yield func(wanted), refused func(found)) error {
+func (r rule) difference(members iter.Seq2[wanted, error], rows iter.Seq2[heldRow, error], send func(wanted), refuse func(heldRow)) error {
 	next, stop := iter.Pull2(rows)
 	defer stop()
 	row, err, more := next()
@@ -30,11 +30,15 @@ func difference(members iter.Seq2[wanted, error], rows iter.Seq2[found, error], 
 		if err != nil {
 			return err
 		}
-		switch {
-		case !more || row.id != want.id || row.status == statusPending || row.payload != want.payload:
-			yield(want)
-		case row.status == statusRejected:
-			refused(row)
+		var held *heldRow
+		if more && row.id == want.id {
+			held = &row
+		}
+		switch r.decide(&want, held) {
+		case add, update:
+			send(want)
+		case refused:
+			refuse(row)
 		}
 	}
 	return err

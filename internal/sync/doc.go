@@ -11,6 +11,13 @@
 // size of the audience. The difference carries hashes only; what is sent is read anew for each chunk, together with the
 // hash that is recorded for it.
 //
+// # Modes
+//
+// What a run makes of the difference is decided in one place, rule.decide, from the member and the row. Each row records
+// what was sent (a hash of it), for which entry into the audience, and to which holder, in every mode: so a Sync whose
+// mode changes goes on from there. Entries are compared by customer and not by id, for Append: an id changes, and
+// whoever has another one has not entered again. Who is known to the Platform no longer is taken out in each mode.
+//
 // # What a crash leaves
 //
 // Before a chunk is sent its rows are recorded as pending: from then on nobody knows whether the destination holds the

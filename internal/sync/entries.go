@@ -29,7 +29,11 @@ func (s *session) deliverPending(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.deliverMembers(ctx, profiles); err != nil {
+		open := make([]wanted, len(profiles))
+		for i, ordinal := range profiles {
+			open[i].profile = ordinal
+		}
+		if err := s.deliverMembers(ctx, open); err != nil {
 			return err
 		}
 	}
@@ -39,13 +43,13 @@ func (s *session) deliverPending(ctx context.Context) error {
 // deliverDifference sends the members in a span that the destination does not hold as they are.
 func (s *session) deliverDifference(ctx context.Context, part span) error {
 	var changed []wanted
-	var refusals []found
+	var refusals []heldRow
 	tooLarge := false
 	err := ask(ctx, func(ctx context.Context) error {
 		changed, refusals = changed[:0], refusals[:0]
-		err := difference(s.audience.hashes(ctx, part), s.state.rows(ctx, part),
+		err := s.rule.difference(s.audience.hashes(ctx, part), s.state.rows(ctx, part),
 			func(w wanted) { changed = append(changed, w) },
-			func(row found) { refusals = append(refusals, row) })
+			func(row heldRow) { refusals = append(refusals, row) })
 		if tooLarge = isOutOfMemory(err); tooLarge {
 			return nil // asking again would not help
 		}
@@ -65,13 +69,7 @@ func (s *session) deliverDifference(ctx context.Context, part span) error {
 	// In the order in which the warehouse has them, so that a chunk is read from few places.
 	slices.SortFunc(changed, func(x, y wanted) int { return cmp.Compare(x.profile, y.profile) })
 	for chunk := range slices.Chunk(changed, chunkPages*s.PageRows) {
-		profiles := make([]uint64, 0, len(chunk))
-		for _, w := range chunk {
-			if !s.given[w.id] {
-				profiles = append(profiles, w.profile)
-			}
-		}
-		if err := s.deliverMembers(ctx, profiles); err != nil {
+		if err := s.deliverMembers(ctx, slices.DeleteFunc(chunk, func(w wanted) bool { return s.given[w.id] })); err != nil {
 			return err
 		}
 	}
@@ -91,13 +89,18 @@ func (s *session) deliverHalves(ctx context.Context, part span) error {
 }
 
 // deliverMembers reads members in full and sends those that have to be.
-func (s *session) deliverMembers(ctx context.Context, profiles []uint64) error {
-	if len(profiles) == 0 {
+func (s *session) deliverMembers(ctx context.Context, chosen []wanted) error {
+	if len(chosen) == 0 {
 		return nil
 	}
 	if s.sender.isDone() {
-		s.tally.leave(len(profiles))
+		s.tally.leave(len(chosen))
 		return nil
+	}
+	profiles := make([]uint64, len(chosen))
+	sent := make(map[uint64]uint64, len(chosen)) // nothing but this run changes it
+	for i, w := range chosen {
+		profiles[i], sent[w.profile] = w.profile, w.sent
 	}
 	members, err := s.audience.load(ctx, profiles, false)
 	if err != nil {
@@ -105,7 +108,7 @@ func (s *session) deliverMembers(ctx context.Context, profiles []uint64) error {
 	}
 	ids := make([]uuid.UUID, len(members))
 	for i, m := range members {
-		ids[i] = m.id
+		ids[i], m.sent = m.id, sent[m.profile]
 	}
 	rows, err := s.state.load(ctx, ids)
 	if err != nil {
@@ -113,10 +116,19 @@ func (s *session) deliverMembers(ctx context.Context, profiles []uint64) error {
 	}
 	var tasks []task
 	for _, m := range members {
-		switch action := decide(m, rows[m.id]); action {
+		switch action := s.rule.decide(&m.wanted, rows[m.id]); action {
 		case add, update:
-			tasks = append(tasks, newTask(action, m, rows[m.id], nil, s.state.version))
+			tasks = append(tasks, s.entryTask(action, m, rows[m.id]))
 		}
 	}
 	return s.deliver(ctx, tasks)
+}
+
+// entryTask makes the task of an addition or a change.
+func (s *session) entryTask(action action, m *member, prior *heldRow) task {
+	t := newTask(action, m, prior, nil, s.state.version)
+	if s.rule.mode == ModeAppend {
+		t.op.Entry = m.entry
+	}
+	return t
 }

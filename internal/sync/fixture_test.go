@@ -161,6 +161,14 @@ func ordinals(people []person) []uint64 {
 	return all
 }
 
+func ids(people ...person) []uuid.UUID {
+	var all []uuid.UUID
+	for _, p := range people {
+		all = append(all, p.id)
+	}
+	return all
+}
+
 // body is what a webhook receives.
 type body struct {
 	Audience, Sync, Run string

@@ -35,13 +35,19 @@ func newTask(action action, want *member, prior *heldRow, names identifiers, ver
 	t := task{action: action, want: want, prior: prior}
 	t.intent = heldRow{status: statusPending, reason: action.reason(), payload: removal}
 	if prior != nil {
-		t.intent.id, t.intent.identifiers = prior.id, prior.identifiers
+		t.intent.id, t.intent.profile, t.intent.identifiers = prior.id, prior.profile, prior.identifiers
+		if want != nil {
+			t.intent.entry, t.intent.holder = prior.entry, prior.holder
+		}
 	}
 	if want == nil {
 		t.op = destination.Operation{Op: destination.OpRemove, ID: prior.id.String(), Identifiers: names}
 	} else {
-		t.intent.id, t.intent.payload = want.id, want.payload
+		t.intent.id, t.intent.profile, t.intent.payload = want.id, want.profile, want.payload
 		t.intent.identifiers = t.intent.identifiers.with(want.identifiers)
+		if action == add {
+			t.intent.entry = want.entry
+		}
 		t.op = destination.Operation{Op: destination.OpUpsert, ID: want.id.String(), Identifiers: want.identifiers, Traits: want.traits}
 	}
 	if t.op.Identifiers == nil {
@@ -59,7 +65,7 @@ func newTask(action action, want *member, prior *heldRow, names identifiers, ver
 // recorded says whether the intent stands in the table already.
 func (t *task) recorded() bool {
 	return t.prior != nil && t.prior.status == statusPending && t.prior.payload == t.intent.payload &&
-		t.prior.reason == t.intent.reason
+		t.prior.entry == t.intent.entry && t.prior.reason == t.intent.reason
 }
 
 // size estimates the bytes of the task's JSON.
@@ -127,7 +133,8 @@ const (
 )
 
 // record gives what to write about a task that has ended, and whether there is anything: pending is recorded already.
-func (t *task) record(o outcome, version uint64) (change, bool) {
+// holder is that of the run's rule.
+func (t *task) record(o outcome, version, holder uint64) (change, bool) {
 	row := t.intent
 	row.version, row.reason = version, ""
 	switch {
@@ -136,10 +143,13 @@ func (t *task) record(o outcome, version uint64) (change, bool) {
 	case o.kind == delivered && t.action == remove:
 		return change{heldRow: row, deleted: true}, true
 	case o.kind == delivered:
-		row.status = statusDelivered
+		row.status, row.entry, row.holder = statusDelivered, t.want.entry, holder
 		return change{heldRow: row}, true
 	}
 	row.status, row.reason = statusRejected, o.reason
+	if t.action == add {
+		row.entry = 0
+	}
 	// The destination holds what it held before: the new identifiers did not get in.
 	row.identifiers = nil
 	row.never = t.prior == nil || t.prior.never

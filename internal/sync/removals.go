@@ -15,9 +15,14 @@ import (
 // ownerBytes bounds the text of one question for the owners of identifiers; the store takes queries of 256 KiB.
 const ownerBytes = 64 << 10
 
-// removeLeavers takes out the rows in a span whose customers are no members, those first that an earlier run could not.
+// removeLeavers takes out the rows in a span that the destination is no longer to hold, those first that an earlier run
+// could not.
 func (s *session) removeLeavers(ctx context.Context, part span) error {
-	ids, err := s.state.ids(ctx, part, "id NOT IN (SELECT id FROM ("+idsSQL+"profile IN ("+membersSQL()+")))", s.audience.args()...)
+	condition := "id NOT IN (SELECT id FROM (" + idsSQL + "profile IN (" + membersSQL() + ")))"
+	if !s.rule.takesOut() {
+		condition = goneSQL()
+	}
+	ids, err := s.state.ids(ctx, part, condition, s.audience.args()...)
 	if err != nil {
 		return err
 	}
@@ -28,6 +33,13 @@ func (s *session) removeLeavers(ctx context.Context, part span) error {
 		}
 	}
 	return nil
+}
+
+// goneSQL selects the rows of customers whom the Platform knows no longer: they were erased, or expired. Who was merged
+// into another, or got another id, is not gone.
+func goneSQL() string {
+	return "if(profile = 0, id NOT IN (SELECT id FROM profiles FINAL), profile IN (SELECT h.profile FROM (SELECT DISTINCT profile FROM sync_state WHERE sync = @sync) AS h " +
+		profile.Join("h") + " WHERE " + profile.Root("h") + " NOT IN (SELECT profile FROM profiles)))"
 }
 
 // removeAll takes out every row in a span, also those whose removal was refused before.
@@ -45,7 +57,7 @@ func (s *session) removeAll(ctx context.Context, part span) error {
 		var forgotten []change
 		for _, id := range chunk {
 			row := rows[id]
-			switch decide(nil, row) {
+			switch decideRemoval(row) {
 			case nothing:
 			case forget:
 				forgotten = append(forgotten, s.forgotten(row))
@@ -77,7 +89,7 @@ func (s *session) removeChunk(ctx context.Context, ids []uuid.UUID) error {
 	var forgotten []change
 	for _, id := range ids {
 		row := rows[id]
-		switch decide(nil, row) {
+		switch decideRemoval(row) {
 		case remove:
 			leaving = append(leaving, row)
 		case forget:
@@ -122,13 +134,13 @@ func (s *session) replace(ctx context.Context, leaving []*heldRow) ([]task, erro
 				if heir == nil || !heir.identifiers.has(kind, value) {
 					continue
 				}
-				switch action := decide(heir, rows[heir.id]); action {
+				switch action := s.inherit(heir, rows[heir.id], kind, value); action {
 				case nothing: // the destination holds the identifier under the heir's id, and must keep it
 					names = names.without(kind, value)
 				case add, update:
 					if !sent[heir.id] && !s.given[heir.id] {
 						sent[heir.id] = true
-						entries = append(entries, newTask(action, heir, rows[heir.id], nil, s.state.version))
+						entries = append(entries, s.entryTask(action, heir, rows[heir.id]))
 					}
 				}
 			}
@@ -136,6 +148,24 @@ func (s *session) replace(ctx context.Context, leaving []*heldRow) ([]task, erro
 		removals = append(removals, newTask(remove, nil, row, names, s.state.version))
 	}
 	return append(removals, entries...), nil
+}
+
+// inherit says what to do about a member who owns an identifier of a row that is taken out. One who needs nothing, and under
+// whose id the destination does not hold the identifier yet, is sent nevertheless: it would be lost with the removal.
+// Append has another word for that: entries are sent by themselves.
+func (s *session) inherit(heir *member, row *heldRow, kind, value string) action {
+	holds := row != nil && row.isHeld() && row.identifiers.has(kind, value)
+	if s.rule.mode == ModeAppend {
+		if holds {
+			return nothing
+		}
+		return refused
+	}
+	action := s.rule.decide(&heir.wanted, row)
+	if action == nothing && !holds {
+		return update
+	}
+	return action
 }
 
 // identifier is a type and a value.

@@ -82,11 +82,20 @@ func (i identifiers) has(kind, value string) bool {
 	return found
 }
 
+// wanted is a customer in the audience, as much as the comparison needs.
+type wanted struct {
+	profile uint64 // the surviving ordinal
+	id      uuid.UUID
+	payload uint64 // hash of identifiers, traits, the mapping of traits, and where the rows are held
+	// entry is the revision of the audience by which they became a member; 0 where it does not matter.
+	entry uint64
+	// sent is the newest entry that the destination took, under whatever id. Only Append asks for it.
+	sent uint64
+}
+
 // member is a customer in the audience, with what the destination is to hold of them.
 type member struct {
-	profile     uint64 // the surviving ordinal
-	id          uuid.UUID
-	payload     uint64 // hash of identifiers, traits, the mapping of traits, and where the rows are held
+	wanted
 	identifiers identifiers
 	traits      map[string]json.RawMessage // by field; null where the customer has no value
 }
@@ -94,7 +103,12 @@ type member struct {
 // heldRow is a row of sync_state.
 type heldRow struct {
 	id      uuid.UUID
+	profile uint64 // the ordinal under which the row was sent last; 0 when it is not known
 	payload uint64
+	// entry is the newest entry into the audience that the destination took, or, of a pending addition, that it is sent;
+	// 0 when it took none, or it is not known which.
+	entry  uint64
+	holder uint64 // where the destination took it, see rule; 0 when it is not known
 	// identifiers ever sent to the destination and not taken out since.
 	identifiers identifiers
 	// never : the destination never held the row. Only rejected rows can be so; in the table identifiers is then empty
@@ -130,45 +144,4 @@ func (r *heldRow) decodeIdentifiers(text string) error {
 		return fmt.Errorf("reading the identifiers of a row of sync_state: %w", err)
 	}
 	return nil
-}
-
-// decide says what to do about a customer, given the member that they are (nil: none) and what sync_state says (nil:
-// nothing).
-func decide(want *member, row *heldRow) action {
-	if want == nil {
-		return decideRemoval(row)
-	}
-	if row == nil {
-		return add
-	}
-	switch row.status {
-	case statusDelivered:
-		if row.payload == want.payload {
-			return nothing
-		}
-	case statusRejected:
-		if row.payload == want.payload {
-			return refused
-		}
-		if row.never {
-			return add
-		}
-	case statusPending:
-		if row.reason == add.reason() {
-			return add
-		}
-	}
-	return update
-}
-
-func decideRemoval(row *heldRow) action {
-	switch {
-	case row == nil:
-		return nothing
-	case row.status == statusRejected && row.never:
-		return forget
-	case row.status == statusRejected && row.payload == removal:
-		return refused
-	}
-	return remove
 }

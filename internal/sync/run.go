@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -40,12 +41,10 @@ func DefaultConfig() Config {
 	}
 }
 
-// ModeMirror : the destination holds exactly the members.
-const ModeMirror = "Mirror"
-
 // session is a run at work.
 type session struct {
 	Config
+	rule     rule
 	audience *audience
 	state    *state
 	sender   *sender
@@ -65,11 +64,13 @@ func Run(ctx context.Context, config Config) (run.Report, error) {
 	if config.PageRows < 2 || config.PageRows > maxPageRows {
 		return run.Report{}, fmt.Errorf("a page of %d rows: 2 to %d are possible", config.PageRows, maxPageRows)
 	}
+	holder := config.Destination.Holder()
+	rule := rule{mode: order.Mode, holder: holderHash(holder)}
 	s := &session{
-		Config: config,
+		Config: config, rule: rule,
 		audience: &audience{
 			conn: config.Warehouse, name: order.Audience, types: order.Identifiers, traits: order.Traits,
-			salt: saltOf(order.Traits, config.Destination.Holder()),
+			salt: saltOf(order.Traits, holder), sync: order.Sync, rule: rule,
 		},
 		state: &state{conn: config.Warehouse, sync: order.Sync, now: config.Clock.Now},
 		tally: newTally(),
@@ -91,8 +92,8 @@ func validate(order run.SyncOrder) error {
 	switch {
 	case order.Sync == "" || order.Audience == "":
 		return run.Refuse(reasonInvalidSpec, "the order of the run names no sync or no audience")
-	case order.Mode != ModeMirror:
-		return run.Refuse(reasonInvalidSpec, "mode %q is not known; use %s", order.Mode, ModeMirror)
+	case !isMode(order.Mode):
+		return run.Refuse(reasonInvalidSpec, "mode %q is not known; use one of %s", order.Mode, strings.Join(modes, ", "))
 	}
 	return nil
 }
@@ -111,7 +112,7 @@ func (s *session) run(ctx context.Context, report *run.Report) (err error) {
 	if s.Order.Drain {
 		err = s.drain(ctx)
 	} else {
-		err = s.mirror(ctx, report)
+		err = s.follow(ctx, report)
 	}
 	if err != nil {
 		return err
@@ -147,8 +148,8 @@ func (s *session) verdict() error {
 	return nil
 }
 
-// mirror makes the destination hold exactly the members.
-func (s *session) mirror(ctx context.Context, report *run.Report) error {
+// follow makes the destination hold what the mode asks for.
+func (s *session) follow(ctx context.Context, report *run.Report) error {
 	// The revision is read first: what is delivered is at least as new.
 	revision, err := s.awaitEvaluation(ctx)
 	if err != nil {
@@ -264,7 +265,7 @@ func (s *session) settle(ctx context.Context, page []task, outcomes []outcome) e
 	var changes []change
 	version := s.state.version()
 	for i := range page {
-		if row, ok := page[i].record(outcomes[i], version); ok {
+		if row, ok := page[i].record(outcomes[i], version, s.rule.holder); ok {
 			changes = append(changes, row)
 		}
 	}

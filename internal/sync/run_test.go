@@ -284,7 +284,7 @@ func TestOrdersThatCannotRun(t *testing.T) {
 	}{
 		{"an audience that was never evaluated has no members yet, and to mirror that would empty the destination", reasonEvaluationFailed,
 			func(c *Config) { c.Order.Audience = "unknown" }},
-		{"a mode of a later release is not taken for Mirror", reasonInvalidSpec, func(c *Config) { c.Order.Mode = "Append" }},
+		{"a mode of a later release is not taken for Mirror", reasonInvalidSpec, func(c *Config) { c.Order.Mode = "Replace" }},
 		{"an order without a Sync has no state of its own", reasonInvalidSpec, func(c *Config) { c.Order.Sync = "" }},
 		{"a member without an id would be left out in silence", reasonPlatformNotReady, func(*Config) { w.enter("vip", 99) }},
 	} {

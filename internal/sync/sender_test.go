@@ -61,7 +61,7 @@ func numbered(n int) []task {
 	version := uint64(0)
 	for i := range n {
 		p := someone(uint64(i + 1))
-		m := &member{profile: p.profile, id: p.id, payload: uint64(i) + 10, identifiers: p.identifiers}
+		m := &member{wanted: wanted{profile: p.profile, id: p.id, payload: uint64(i) + 10}, identifiers: p.identifiers}
 		tasks = append(tasks, newTask(add, m, nil, nil, func() uint64 { version++; return version }))
 	}
 	return tasks
@@ -259,7 +259,7 @@ func TestPagesKeepOrderAndLimits(t *testing.T) {
 
 func TestKeyTellsPayloadsApart(t *testing.T) {
 	key := func(version uint64, prior *heldRow, payload uint64) string {
-		m := &member{id: someone(1).id, payload: payload}
+		m := &member{wanted: wanted{id: someone(1).id, payload: payload}}
 		return batch("s", start, []task{newTask(add, m, prior, nil, func() uint64 { return version })}).Key
 	}
 	first := key(5, nil, 10)

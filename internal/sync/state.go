@@ -36,40 +36,31 @@ func (s *state) args(more ...any) []any { return append(more, clickhouse.Named("
 // isOwn says whether a version is one of this run's.
 func (s *state) isOwn(version uint64) bool { return version>>32 == s.epoch }
 
-// found is what the comparison needs to know of a row.
-type found struct {
-	id      uuid.UUID
-	payload uint64
-	status  status
-	reason  string // of a rejected row
-	version uint64
-}
-
-// rows reads the rows in a span, ordered by id.
-func (s *state) rows(ctx context.Context, in span) iter.Seq2[found, error] {
-	query := `SELECT toUUID(profile_id) AS id, payload, toString(status) AS status, if(status = 'rejected', toString(reason), '') AS reason, version
+// rows reads the rows in a span without their identifiers, ordered by id.
+func (s *state) rows(ctx context.Context, in span) iter.Seq2[heldRow, error] {
+	query := `SELECT toUUID(profile_id) AS id, payload, identifiers = '' AS never, entry, holder, toString(status) AS status, toString(reason) AS reason, version
 FROM sync_state FINAL WHERE sync = @sync AND ` + in.condition("profile_id") + ` ORDER BY profile_id`
-	return func(yield func(found, error) bool) {
+	return func(yield func(heldRow, error) bool) {
 		rows, err := s.conn.Query(ctx, query, s.args()...)
 		if err != nil {
-			yield(found{}, fmt.Errorf("reading the state of %s: %w", s.sync, err))
+			yield(heldRow{}, fmt.Errorf("reading the state of %s: %w", s.sync, err))
 			return
 		}
 		defer func() { _ = rows.Close() }() // Err has told what went wrong
 		for rows.Next() {
-			var f found
+			var row heldRow
 			var text string
-			if err := rows.Scan(&f.id, &f.payload, &text, &f.reason, &f.version); err != nil {
-				yield(found{}, fmt.Errorf("reading a row of the state of %s: %w", s.sync, err))
+			if err := rows.Scan(&row.id, &row.payload, &row.never, &row.entry, &row.holder, &text, &row.reason, &row.version); err != nil {
+				yield(heldRow{}, fmt.Errorf("reading a row of the state of %s: %w", s.sync, err))
 				return
 			}
-			f.status = status(text)
-			if !yield(f, nil) {
+			row.status = status(text)
+			if !yield(row, nil) {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(found{}, fmt.Errorf("reading the state of %s: %w", s.sync, err))
+			yield(heldRow{}, fmt.Errorf("reading the state of %s: %w", s.sync, err))
 		}
 	}
 }
@@ -110,7 +101,7 @@ func (s *state) load(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]*heldR
 	for i, id := range ids {
 		texts[i] = id.String()
 	}
-	query := `SELECT toUUID(profile_id) AS id, payload, identifiers, toString(status) AS status, toString(reason) AS reason, version
+	query := `SELECT toUUID(profile_id) AS id, profile, payload, identifiers, entry, holder, toString(status) AS status, toString(reason) AS reason, version
 FROM sync_state FINAL WHERE sync = @sync AND profile_id IN @ids`
 	found := make(map[uuid.UUID]*heldRow, len(ids))
 	err := ask(ctx, func(ctx context.Context) error {
@@ -123,7 +114,7 @@ FROM sync_state FINAL WHERE sync = @sync AND profile_id IN @ids`
 		for rows.Next() {
 			var row heldRow
 			var text, encoded string
-			if err := rows.Scan(&row.id, &row.payload, &encoded, &text, &row.reason, &row.version); err != nil {
+			if err := rows.Scan(&row.id, &row.profile, &row.payload, &encoded, &row.entry, &row.holder, &text, &row.reason, &row.version); err != nil {
 				return err
 			}
 			row.status = status(text)
@@ -176,6 +167,7 @@ func (s *state) save(ctx context.Context, changes []change) error {
 	}
 	n := len(changes)
 	syncs, ids, payloads, texts := make([]string, n), make([]string, n), make([]uint64, n), make([]string, n)
+	profiles, entries, holders := make([]uint64, n), make([]uint64, n), make([]uint64, n)
 	statuses, reasons, ats, versions, deleted := make([]string, n), make([]string, n), make([]time.Time, n), make([]uint64, n), make([]uint8, n)
 	at := s.now().UTC()
 	for i, c := range changes {
@@ -184,7 +176,7 @@ func (s *state) save(ctx context.Context, changes []change) error {
 		if c.deleted {
 			deleted[i] = 1 // and no identifiers: what was taken out leaves nothing personal behind
 		} else {
-			texts[i] = c.encodeIdentifiers()
+			texts[i], profiles[i], entries[i], holders[i] = c.encodeIdentifiers(), c.profile, c.entry, c.holder
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), savePatience)
@@ -193,6 +185,9 @@ func (s *state) save(ctx context.Context, changes []change) error {
 		return warehouse.Insert(ctx, s.conn, "sync_state", "",
 			warehouse.Column{Name: "sync", Type: "String", Values: syncs},
 			warehouse.Column{Name: "profile_id", Type: "String", Values: ids},
+			warehouse.Column{Name: "profile", Type: "UInt64", Values: profiles},
+			warehouse.Column{Name: "entry", Type: "UInt64", Values: entries},
+			warehouse.Column{Name: "holder", Type: "UInt64", Values: holders},
 			warehouse.Column{Name: "payload", Type: "UInt64", Values: payloads},
 			warehouse.Column{Name: "identifiers", Type: "String", Values: texts},
 			warehouse.Column{Name: "status", Type: "String", Values: statuses},

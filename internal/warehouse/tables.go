@@ -46,7 +46,7 @@ func Tables() []Table {
 		{Name: "membership_staged", Personal: true, Profile: "profile"},
 		{Name: "membership_held", Personal: true, Profile: "profile"},
 		{Name: "audience_holds"},
-		{Name: "sync_state", Personal: true, ProfileID: "profile_id", Texts: []string{"identifiers"}, Occurred: "at"},
+		{Name: "sync_state", Personal: true, Profile: "profile", ProfileID: "profile_id", Texts: []string{"identifiers"}, Occurred: "at"},
 		{Name: "quarantine", Personal: true, Texts: []string{"message", "original", "record"}, Received: "received"},
 		// Hashes of what was in quarantine say nothing about anybody.
 		{Name: "quarantine_released", Received: "received"},
