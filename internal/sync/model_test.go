@@ -22,7 +22,7 @@ type model struct {
 	into      map[uint64]uint64                  // merged -> survivor
 	entered   map[uint64]uint64                  // the revision by which a member entered
 	owners    map[string]uint64                  // by every id that ever was: its ordinal
-	sent      map[uint64]uint64                  // the newest entry that the receiver took, by ordinal
+	sent      map[string]uint64                  // the newest entry that the receiver took, by id
 	was       map[string][]destination.Operation // what there was to send, by id, oldest first
 	generated int
 }
@@ -30,7 +30,7 @@ type model struct {
 // newModel makes so many people, of whom the first is a member, and tells the warehouse.
 func newModel(base uint64, w *world, count int) *model {
 	m := &model{base: base, audience: fmt.Sprint("a", base), people: map[uint64]person{}, set: map[uint64]uint64{}, into: map[uint64]uint64{},
-		entered: map[uint64]uint64{}, owners: map[string]uint64{}, sent: map[uint64]uint64{}, was: map[string][]destination.Operation{}}
+		entered: map[uint64]uint64{}, owners: map[string]uint64{}, sent: map[string]uint64{}, was: map[string][]destination.Operation{}}
 	first := people(base+1, base+uint64(count))
 	w.know(first...)
 	for _, p := range first {
@@ -140,9 +140,9 @@ func (m *model) learn(h *hostile) {
 	for _, o := range h.log {
 		whose := m.resolve(m.owners[o.ID])
 		if o.Op == destination.OpUpsert {
-			m.sent[whose] = max(m.sent[whose], m.entry(whose))
+			m.sent[o.ID] = max(m.sent[o.ID], m.entry(whose))
 		} else {
-			delete(m.sent, m.owners[o.ID])
+			delete(m.sent, o.ID)
 		}
 	}
 	identifiersHeld(h.names, h.log)
@@ -162,8 +162,8 @@ func (m *model) entry(whose uint64) (newest uint64) {
 // isSent says whether the receiver took the newest entry of a survivor.
 func (m *model) isSent(whose uint64) bool {
 	newest := uint64(0)
-	for n, at := range m.sent {
-		if m.resolve(n) == whose {
+	for id, at := range m.sent {
+		if m.resolve(m.owners[id]) == whose {
 			newest = max(newest, at)
 		}
 	}
