@@ -14,6 +14,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"kohort.dev/kohort/internal/profile"
 )
 
 const (
@@ -37,12 +39,13 @@ type api struct {
 	stream    jetstream.JetStream
 	metrics   *metrics
 	logger    *slog.Logger
+	finder    *profile.Finder
 	slots     chan struct{}
 	previews  chan struct{}
 }
 
 func newAPI(cfg Config, objects objects, store *store, js jetstream.JetStream, metrics *metrics) http.Handler {
-	a := &api{tokenFile: cfg.APITokenFile, objects: objects, store: store, stream: js, metrics: metrics, logger: cfg.Logger, slots: make(chan struct{}, concurrent), previews: make(chan struct{}, 1)}
+	a := &api{tokenFile: cfg.APITokenFile, objects: objects, store: store, stream: js, metrics: metrics, logger: cfg.Logger, finder: profile.NewFinder(), slots: make(chan struct{}, concurrent), previews: make(chan struct{}, 1)}
 	return a.handler()
 }
 

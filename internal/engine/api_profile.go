@@ -157,8 +157,11 @@ func (a *api) read(ctx context.Context, r *http.Request, want profile.Want) (dri
 	if err != nil {
 		return nil, nil, err
 	}
-	known, err := profile.Read(ctx, conn, kind, normalised(identityRules(platform), kind, value), want)
-	return conn, known, err
+	known, err := a.finder.Find(ctx, conn, profile.Key{Type: kind, Value: normalised(identityRules(platform), kind, value)})
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, known, known.Fill(ctx, conn, want)
 }
 
 // lookUp reads a whole profile and where it was seen.
@@ -168,9 +171,8 @@ func (a *api) lookUp(ctx context.Context, r *http.Request, events int) (*Profile
 		return nil, err
 	}
 	out := &Profile{Profile: known, Touchpoints: []Touchpoint{}}
-	query := fmt.Sprintf(`SELECT source, toInt64(count()) AS n, min(occurred), max(occurred) FROM events
-		WHERE profile IN (SELECT profile FROM profile_overrides FINAL WHERE survivor = %d UNION ALL SELECT toUInt64(%d))
-		GROUP BY source ORDER BY n DESC, source`, known.Ordinal, known.Ordinal)
+	query := "SELECT source, toInt64(count()) AS n, min(occurred), max(occurred) FROM events" + known.In() +
+		" GROUP BY source ORDER BY n DESC, source" + profile.EventsByProfile
 	err = warehouse.Each(ctx, conn, query, func(rows driver.Rows) error {
 		var t Touchpoint
 		err := rows.Scan(&t.Source, &t.Events, &t.First, &t.Last)

@@ -1,12 +1,10 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,13 +128,13 @@ func BenchmarkFigureIngest(b *testing.B) {
 		}})
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 1)
-		began, own, its := time.Now(), cpu(b, os.Getpid()), cpu(b, store.Pid())
+		began, own, its := time.Now(), storetest.CPU(b, os.Getpid()), storetest.CPU(b, store.Pid())
 		go func() { ended <- i.Run(ctx) }()
 		for i.Stats().Done < last {
 			time.Sleep(time.Millisecond)
 		}
 		took := time.Since(began)
-		own, its = cpu(b, os.Getpid())-own, cpu(b, store.Pid())-its
+		own, its = storetest.CPU(b, os.Getpid())-own, storetest.CPU(b, store.Pid())-its
 		cancel()
 		if err := <-ended; err != nil {
 			b.Fatal(err)
@@ -155,25 +153,6 @@ func BenchmarkFigureIngest(b *testing.B) {
 		figure("ingest", rate, "events/s", goalEvents, rate >= goalEvents)
 		figure("ingest-times-raw", times, "times the bare insert", goalTimesRaw, times <= goalTimesRaw)
 	}
-}
-
-// cpu is the processor time that a process has used, in clock ticks of 10 ms (proc(5), fields 14 and 15 of stat).
-func cpu(b *testing.B, pid int) time.Duration {
-	b.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	var ticks int
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 func figure(name string, value float64, unit string, goal float64, met bool) {

@@ -27,6 +27,8 @@ type Profile struct {
 
 	// Ordinal is the warehouse's own number of the customer; no other store has the same.
 	Ordinal uint64 `json:"-"`
+	// Ordinals are Ordinal and then those of the profiles that were merged into it, ascending.
+	Ordinals []uint64 `json:"-"`
 }
 
 // Trait is a value and where it came from.
@@ -78,12 +80,20 @@ func Get(ctx context.Context, conn driver.Conn, kind, value string, events int) 
 
 // Read is [Get] for some parts of the profile.
 func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) (*Profile, error) {
-	p, err := find(ctx, conn, kind, value)
+	p, err := NewFinder().Find(ctx, conn, Key{kind, value})
 	if err != nil {
 		return nil, err
 	}
-	// Its own ordinal, and those that were merged into it.
-	in := " WHERE profile IN (SELECT profile FROM profile_overrides FINAL WHERE survivor = " + number(p.Ordinal) + " UNION ALL SELECT toUInt64(" + number(p.Ordinal) + "))"
+	return p, p.Fill(ctx, conn, want)
+}
+
+// Fill reads parts of a customer that a [Finder] found, and drops the audiences unless they are wanted.
+func (p *Profile) Fill(ctx context.Context, conn driver.Conn, want Want) error {
+	if !want.Audiences {
+		p.Audiences = []Audience{}
+	}
+	in := p.In()
+	latest := latestTraits{}
 	for _, read := range []struct {
 		what   string
 		wanted bool
@@ -91,65 +101,31 @@ func Read(ctx context.Context, conn driver.Conn, kind, value string, want Want) 
 		scan   func(driver.Rows) error
 	}{
 		{"identifiers", want.Identifiers, "SELECT type, value FROM profile_identifiers FINAL" + in + " ORDER BY since, type, value", p.scanIdentifier},
-		{"traits", want.Traits, `SELECT name, latest.1, latest.2, latest.3, latest.4 FROM
-			(SELECT name, argMax((value, source, party, occurred), (occurred, seq)) AS latest FROM traits` + in + ` GROUP BY name)
-			WHERE latest.1 != 'null' ORDER BY name`, p.scanTrait},
-		{"audiences", want.Audiences, "SELECT audience, min(since) FROM memberships FINAL" + in + " GROUP BY audience ORDER BY audience", p.scanAudience},
-		{"events", want.Events.Limit > 0, want.Events.query(in), p.scanEvent},
+		{"traits", want.Traits, "SELECT toString(name), value, toString(source), toString(party), occurred, seq FROM traits" + in, latest.scan},
+		{"events", want.Events.Limit > 0, want.Events.query(in) + EventsByProfile, p.scanEvent},
 	} {
 		if !read.wanted {
 			continue
 		}
 		if err := warehouse.Each(want.Events.parameters(ctx), conn, read.query, read.scan); err != nil {
-			return nil, fmt.Errorf("reading %s of profile %d: %w", read.what, p.Ordinal, err)
+			return fmt.Errorf("reading %s of profile %d: %w", read.what, p.Ordinal, err)
 		}
 	}
-	return p, nil
+	latest.fill(p.Traits)
+	return nil
 }
 
-// find gives the customer that the identifier belongs to now, without its parts. Each table is asked for what its key
-// leads to.
-func find(ctx context.Context, conn driver.Conn, kind, value string) (*Profile, error) {
-	found := "SELECT profile FROM identities FINAL WHERE type = {kind:String} AND value = {value:String}"
-	if kind == ByID {
-		// What was cut out of a profile may have an id that the profile, or one merged into it, had in former times.
-		found = "SELECT profile FROM profiles WHERE id = toUUIDOrZero({value:String}) ORDER BY profile DESC"
-	}
-	root := "SELECT if(o.survivor = 0, i.profile, o.survivor) FROM (" + found + " LIMIT 1) AS i " +
-		"LEFT ANY JOIN (SELECT profile, survivor FROM profile_overrides FINAL WHERE profile IN (" + found + ")) AS o ON o.profile = i.profile"
-	query := "SELECT profile, toString(id), created FROM profiles FINAL WHERE profile IN (" + root + ")"
-	ctx = warehouse.WithParameters(ctx, map[string]string{"kind": kind, "value": value})
-	p := &Profile{Identifiers: map[string][]string{}, Traits: map[string]Trait{}, Audiences: []Audience{}, Events: []Event{}}
-	err := warehouse.Each(ctx, conn, query, func(rows driver.Rows) error { return rows.Scan(&p.Ordinal, &p.ID, &p.Created) })
-	if err != nil {
-		return nil, fmt.Errorf("looking up a profile by %s: %w", kind, err)
-	}
-	if p.Ordinal == 0 {
-		return nil, ErrNotFound
-	}
-	return p, nil
-}
+// In is the WHERE clause, with a space before it, that leaves the rows of the customer in a table with a column profile.
+func (p *Profile) In() string { return " WHERE profile IN (" + numbers(p.Ordinals) + ")" }
+
+// EventsByProfile ends a query of events that [Profile.In] bounds: it is looked up by profile which rows to read, however
+// few there may be to choose from.
+const EventsByProfile = " SETTINGS min_table_rows_to_use_projection_index = 0"
 
 func (p *Profile) scanIdentifier(rows driver.Rows) error {
 	var kind, value string
 	err := rows.Scan(&kind, &value)
 	p.Identifiers[kind] = append(p.Identifiers[kind], value)
-	return err
-}
-
-func (p *Profile) scanTrait(rows driver.Rows) error {
-	var name, value string
-	var t Trait
-	err := rows.Scan(&name, &value, &t.Source, &t.Party, &t.Occurred)
-	t.Value = json.RawMessage(value)
-	p.Traits[name] = t
-	return err
-}
-
-func (p *Profile) scanAudience(rows driver.Rows) error {
-	var a Audience
-	err := rows.Scan(&a.Name, &a.Since)
-	p.Audiences = append(p.Audiences, a)
 	return err
 }
 

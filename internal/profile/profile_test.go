@@ -58,7 +58,7 @@ func TestGet(t *testing.T) {
 		}
 	}
 	want := &profile.Profile{
-		ID: "00000000-0000-0000-0000-00000000000a", Created: day(1), Ordinal: 2,
+		ID: "00000000-0000-0000-0000-00000000000a", Created: day(1), Ordinal: 2, Ordinals: []uint64{2, 5},
 		Identifiers: map[string][]string{"anonymousId": {"a"}, "userId": {"u'\t\\"}},
 		Traits: map[string]profile.Trait{
 			"plan": {Value: []byte(`"pro"`), Source: "crm", Party: "First", Occurred: day(3)},

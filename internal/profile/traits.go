@@ -1,7 +1,10 @@
 package profile
 
 import (
+	"encoding/json"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"kohort.dev/kohort/internal/event"
 )
@@ -43,4 +46,26 @@ func Fold(events []event.Event, assigned []uint64) []TraitRow {
 		}
 	}
 	return rows
+}
+
+// latestTraits picks, as [Traits] does, the latest of the values of one customer that the warehouse has. They are few, and
+// grouping them there costs as much again as reading them.
+type latestTraits map[string]TraitRow
+
+func (l latestTraits) scan(rows driver.Rows) error {
+	var t TraitRow
+	err := rows.Scan(&t.Name, &t.Value, &t.Source, &t.Party, &t.Occurred, &t.Seq)
+	known, is := l[t.Name]
+	if !is || t.Occurred.After(known.Occurred) || t.Occurred.Equal(known.Occurred) && t.Seq >= known.Seq {
+		l[t.Name] = t
+	}
+	return err
+}
+
+func (l latestTraits) fill(traits map[string]Trait) {
+	for name, t := range l {
+		if t.Value != "null" {
+			traits[name] = Trait{Value: json.RawMessage(t.Value), Source: t.Source, Party: t.Party, Occurred: t.Occurred}
+		}
+	}
 }

@@ -36,6 +36,8 @@ func Tables() []Table {
 		{Name: "profile_identifiers", Personal: true, Profile: "profile", Identifiers: [][2]string{{"type", "value"}}, Occurred: "since"},
 		{Name: "profiles", Personal: true, Profile: "profile", ProfileID: "id", Occurred: "created"},
 		{Name: "profile_overrides", Personal: true, Profile: "profile"},
+		// Views fill it from profiles, profile_overrides and memberships; what is deleted there must be deleted here.
+		{Name: "profile_cards", Personal: true, Profile: "profile", ProfileID: "id"},
 		{Name: "traits", Personal: true, Profile: "profile", Texts: []string{"value"}, Occurred: "occurred"},
 		// An account may be one person's firm.
 		{Name: "account_traits", Personal: true, Texts: []string{"account", "value"}, Occurred: "occurred"},

@@ -80,7 +80,8 @@ func TestMigrateRefusesNewerSchema(t *testing.T) {
 // A table that erasure and retention do not know would keep what must go.
 func TestEveryTableIsListed(t *testing.T) {
 	conn := warehousetest.Open(t)
-	have := column(t, conn, "SELECT name FROM system.tables WHERE database = 'kohort' ORDER BY name")
+	// A view that fills a table holds nothing itself.
+	have := column(t, conn, "SELECT name FROM system.tables WHERE database = 'kohort' AND engine != 'MaterializedView' ORDER BY name")
 	var listed []string
 	for _, table := range warehouse.Tables() {
 		listed = append(listed, table.Name)
