@@ -142,7 +142,46 @@ type EngineSpec struct {
 	// resources of the engine. Default: requests 100m and 256Mi, limit 1Gi.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// keys open parts of the engine's API, beside the token of the Secret <platform>-api, which opens all of it.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Keys []APIKey `json:"keys,omitempty"`
 }
+
+// APIKey opens parts of the engine's API.
+type APIKey struct {
+	// name of the key, for those who read the Platform and the engine's answers.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +required
+	Name string `json:"name"`
+	// scopes that the key opens.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=5
+	// +listType=set
+	// +required
+	Scopes []APIScope `json:"scopes"`
+	// secretRef names the text of the key. It may be rotated; as long as it is not there, or empty, it opens nothing.
+	// +required
+	SecretRef SecretKeyReference `json:"secretRef"`
+}
+
+// APIScope is a part of the engine's API. Audiences are those of one customer and nothing else; Profiles everything of a
+// customer or an account, audiences included; Identity why identifiers are one customer, and unmerging them; Preview what an
+// Audience would be; Quarantine what was not taken in, why, and redriving it.
+// +kubebuilder:validation:Enum=Audiences;Profiles;Identity;Preview;Quarantine
+type APIScope string
+
+// Scopes of keys.
+const (
+	ScopeAudiences  APIScope = "Audiences"
+	ScopeProfiles   APIScope = "Profiles"
+	ScopeIdentity   APIScope = "Identity"
+	ScopePreview    APIScope = "Preview"
+	ScopeQuarantine APIScope = "Quarantine"
+)
 
 // PlatformStatus tells how a Platform is doing.
 type PlatformStatus struct {

@@ -39,6 +39,7 @@ func newEngineCommand() *cobra.Command {
 	flags.StringVar(&cfg.StreamURL, "stream-url", "", "NATS server, nats://host:port")
 	flags.StringVar(&cfg.StreamCredentials, "stream-credentials-dir", "", "directory with the files username and password")
 	flags.StringVar(&cfg.APITokenFile, "api-token-file", "", "file with the token that readers of profiles must send")
+	flags.StringVar(&cfg.APIKeysDir, "api-keys-dir", "", "directory with a file for each of the Platform's spec.engine.keys")
 	flags.StringVar(&cfg.Listen, "listen", ":8080", "address of the profile API")
 	flags.StringVar(&cfg.HealthListen, "health-listen", ":8081", "address of /healthz, /readyz and /metrics")
 	return command

@@ -55,6 +55,16 @@ func engine(p *v1alpha1.Platform, images workload.Images) *appsv1ac.DeploymentAp
 			Live:    workload.Probe("/healthz", "health", 10, 6),
 		}},
 	}
+	if len(p.Spec.Engine.Keys) > 0 {
+		refs := map[string]v1alpha1.SecretKeyReference{}
+		for _, key := range p.Spec.Engine.Keys {
+			refs[key.Name] = key.SecretRef
+		}
+		container := &pod.Containers[0]
+		pod.Volumes = append(pod.Volumes, workload.KeysVolume("api-keys", refs))
+		container.Args = append(container.Args, "--api-keys-dir", workload.APIKeys)
+		container.Mounts = append(container.Mounts, workload.Mount{Volume: "api-keys", Path: workload.APIKeys, ReadOnly: true})
+	}
 	return appsv1ac.Deployment(naming.Engine(p.Name), p.Namespace).WithLabels(labels).
 		WithAnnotations(map[string]string{workload.ConnectorImageAnnotation: images.Connector}).
 		WithSpec(appsv1ac.DeploymentSpec().

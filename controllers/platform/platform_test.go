@@ -39,6 +39,10 @@ func TestGolden(t *testing.T) {
 			p.Spec.Storage.Embedded.StorageClassName = &class
 			warehouse, engine := workload.Resources("2", "8Gi", "16Gi"), workload.Resources("1", "1Gi", "2Gi")
 			p.Spec.Storage.Embedded.Resources, p.Spec.Engine.Resources = &warehouse, &engine
+			p.Spec.Engine.Keys = []v1alpha1.APIKey{
+				{Name: "website", Scopes: []v1alpha1.APIScope{v1alpha1.ScopeAudiences}, SecretRef: v1alpha1.SecretKeyReference{Name: "website", Key: "cdp"}},
+				{Name: "support", Scopes: []v1alpha1.APIScope{v1alpha1.ScopeProfiles}, SecretRef: v1alpha1.SecretKeyReference{Name: "helpdesk", Key: "key"}},
+			}
 		})},
 	} {
 		t.Run(c.name, func(t *testing.T) { golden.Compare(t, c.name, Desired(c.p, Facts{}, images)...) })
@@ -49,6 +53,7 @@ func TestGolden(t *testing.T) {
 func TestPodsAreRestricted(t *testing.T) {
 	p := shop()
 	podsecurity.Check(t, store(p, Facts{}, images).Spec.Template, false)
+	p.Spec.Engine.Keys = []v1alpha1.APIKey{{Name: "website"}}
 	podsecurity.Check(t, engine(p, images).Spec.Template, true)
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/internal/profile"
 )
 
@@ -26,26 +27,31 @@ type route struct {
 	answer func(ctx context.Context, r *http.Request) (any, error)
 	// timeout of an answer, 0 for lookUpTimeout.
 	timeout time.Duration
+	// scopes of which a key needs one.
+	scopes []v1alpha1.APIScope
 }
 
 func (a *api) routes() []route {
+	profiles, identity := []v1alpha1.APIScope{v1alpha1.ScopeProfiles}, []v1alpha1.APIScope{v1alpha1.ScopeIdentity}
+	audiences := []v1alpha1.APIScope{v1alpha1.ScopeAudiences, v1alpha1.ScopeProfiles}
+	preview, quarantine := []v1alpha1.APIScope{v1alpha1.ScopePreview}, []v1alpha1.APIScope{v1alpha1.ScopeQuarantine}
 	return []route{
-		{pattern: "GET /v1/profiles/{identifier}", answer: a.profile},
-		{pattern: "GET /v1/profiles/{identifier}/traits", answer: a.traits},
-		{pattern: "GET /v1/profiles/{identifier}/identifiers", answer: a.identifiers},
-		{pattern: "GET /v1/profiles/{identifier}/audiences", answer: a.audiences},
-		{pattern: "GET /v1/profiles/{identifier}/events", answer: a.events},
-		{pattern: "GET /v1/profiles/{identifier}/links", answer: a.links},
-		{pattern: "GET /v1/profiles/{identifier}/audiences/{audience}", answer: a.explainAudience},
-		{pattern: "POST /v1/audiences/preview", answer: a.preview, timeout: previewTimeout},
-		{pattern: "GET /v1/accounts/{account}", answer: a.account},
-		{pattern: "GET /v1/accounts/{account}/members", answer: a.members},
-		{pattern: "GET /v1/identity/explain", answer: a.explain},
-		{pattern: "POST /v1/identity/unmerge", answer: a.unmerge, timeout: unmergeTimeout},
-		{pattern: "GET /v1/violations", answer: a.violations},
-		{pattern: "GET /v1/quarantine", answer: a.quarantined},
-		{pattern: "GET /v1/quarantine/summary", answer: a.summary},
-		{pattern: "POST /v1/quarantine/redrive", answer: a.redrive},
+		{pattern: "GET /v1/profiles/{identifier}", answer: a.profile, scopes: profiles},
+		{pattern: "GET /v1/profiles/{identifier}/traits", answer: a.traits, scopes: profiles},
+		{pattern: "GET /v1/profiles/{identifier}/identifiers", answer: a.identifiers, scopes: profiles},
+		{pattern: "GET /v1/profiles/{identifier}/audiences", answer: a.audiences, scopes: audiences},
+		{pattern: "GET /v1/profiles/{identifier}/events", answer: a.events, scopes: profiles},
+		{pattern: "GET /v1/profiles/{identifier}/links", answer: a.links, scopes: profiles},
+		{pattern: "GET /v1/profiles/{identifier}/audiences/{audience}", answer: a.explainAudience, scopes: profiles},
+		{pattern: "POST /v1/audiences/preview", answer: a.preview, timeout: previewTimeout, scopes: preview},
+		{pattern: "GET /v1/accounts/{account}", answer: a.account, scopes: profiles},
+		{pattern: "GET /v1/accounts/{account}/members", answer: a.members, scopes: profiles},
+		{pattern: "GET /v1/identity/explain", answer: a.explain, scopes: identity},
+		{pattern: "POST /v1/identity/unmerge", answer: a.unmerge, timeout: unmergeTimeout, scopes: identity},
+		{pattern: "GET /v1/violations", answer: a.violations, scopes: quarantine},
+		{pattern: "GET /v1/quarantine", answer: a.quarantined, scopes: quarantine},
+		{pattern: "GET /v1/quarantine/summary", answer: a.summary, scopes: quarantine},
+		{pattern: "POST /v1/quarantine/redrive", answer: a.redrive, scopes: quarantine},
 	}
 }
 

@@ -91,7 +91,7 @@ func newPlace(t *testing.T) *place {
 		Namespace: namespace, Platform: platformName,
 		WarehouseURL: p.warehouse.URL, WarehouseCredentials: credentials,
 		StreamURL: streamURL, StreamCredentials: credentials,
-		APITokenFile: token, Listen: address(t), HealthListen: address(t),
+		APITokenFile: token, APIKeysDir: t.TempDir(), Listen: address(t), HealthListen: address(t),
 		Kubernetes: cluster, Logger: slog.New(slog.NewTextHandler(&p.log, nil)), Now: time.Now,
 	}
 	t.Cleanup(func() {

@@ -185,6 +185,8 @@ func TestEngine(t *testing.T) {
 	p.run("audiences are computed before they are applied", func(t *testing.T) { previews(t, p) })
 	t.Run("accounts", func(t *testing.T) { accounts(t, p) })
 	p.run("a tracking plan is followed", func(t *testing.T) { violations(t, p) })
+	p.run("every answer is as documented", func(t *testing.T) { documented(t, p) })
+	p.run("a key opens its scopes", func(t *testing.T) { keys(t, p) })
 	p.run("a guard keeps back what changes too much", func(t *testing.T) { guarding(t, p) })
 	p.run("earlier members are brought back", func(t *testing.T) { rollingBack(t, p) })
 	p.run("an identifier is cut out of its profile", func(t *testing.T) { unmerging(t, p) })

@@ -34,6 +34,8 @@ type Config struct {
 
 	// APITokenFile holds the token that readers of profiles must send.
 	APITokenFile string
+	// APIKeysDir has a file for each of the Platform's spec.engine.keys; empty when there are none.
+	APIKeysDir string
 	// Listen is the address of the profile API, HealthListen that of /healthz, /readyz and /metrics.
 	Listen, HealthListen string
 

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"kohort.dev/kohort/api/v1alpha1"
 )
 
 // user is that of distroless "nonroot" images; fsGroup lets it read Secrets and write claims.
@@ -42,6 +44,7 @@ const (
 	WarehouseCredentials = "/etc/kohort/warehouse"
 	StreamCredentials    = "/etc/kohort/stream"
 	APICredentials       = "/etc/kohort/api"
+	APIKeys              = "/etc/kohort/api-keys"
 	WriteKeyDirectory    = "/etc/kohort/write-key"
 	DSNDirectory         = "/etc/kohort/dsn"
 	TokenDirectory       = "/etc/kohort/token"
@@ -202,6 +205,17 @@ func SecretVolume(name, secret, key string) *corev1ac.VolumeApplyConfiguration {
 		source.WithItems(corev1ac.KeyToPath().WithKey(key).WithPath(key))
 	}
 	return corev1ac.Volume().WithName(name).WithSecret(source)
+}
+
+// KeysVolume has a file for each name with the text that a reference gives. What is not there yet is left out, and comes
+// as soon as it is.
+func KeysVolume(name string, refs map[string]v1alpha1.SecretKeyReference) *corev1ac.VolumeApplyConfiguration {
+	source := corev1ac.ProjectedVolumeSource().WithDefaultMode(0o440)
+	for _, file := range sortedKeys(refs) {
+		source.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(refs[file].Name).
+			WithItems(corev1ac.KeyToPath().WithKey(refs[file].Key).WithPath(file)).WithOptional(true)))
+	}
+	return corev1ac.Volume().WithName(name).WithProjected(source)
 }
 
 // Probe asks a path every period; times failures in a row make it fail.
