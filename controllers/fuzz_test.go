@@ -56,7 +56,7 @@ func FuzzReconcile(f *testing.F) {
 		}
 		for range 2 { // what the first pass made is there in the second
 			for _, r := range []reconciler{&platformReconciler{b()}, &sourceReconciler{b()}, &audienceReconciler{b()},
-				&destinationReconciler{b()}, &syncReconciler{b()}, &retentionPolicyReconciler{b()}} {
+				&destinationReconciler{b()}, &syncReconciler{base: b()}, &retentionPolicyReconciler{b()}} {
 				for _, name := range names {
 					// Errors are fine: the fake API server refuses much of this.
 					_, _ = r.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "n", Name: name}})

@@ -89,7 +89,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, o Options) (map[string]reconci
 	b := newBase(mgr, o)
 	reconcilers := map[string]reconciler{
 		"Platform": &platformReconciler{b()}, "Source": &sourceReconciler{b()}, "Audience": &audienceReconciler{b()},
-		"Destination": &destinationReconciler{b()}, "Sync": &syncReconciler{b()}, "RetentionPolicy": &retentionPolicyReconciler{b()},
+		"Destination": &destinationReconciler{b()}, "Sync": &syncReconciler{base: b()}, "RetentionPolicy": &retentionPolicyReconciler{b()},
 	}
 	for kind, r := range reconcilers {
 		if err := r.setup(mgr, o); err != nil {

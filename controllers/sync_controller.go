@@ -2,12 +2,15 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	gosync "sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,7 +32,14 @@ import (
 const syncFinalizer = "kohort.dev/drain"
 
 // syncReconciler runs the Jobs of each Sync.
-type syncReconciler struct{ *base }
+type syncReconciler struct {
+	*base
+	// slots is held from counting the runs to a Destination to starting one more.
+	slots gosync.Mutex
+}
+
+// busyPause is how long a run waits until it looks again whether others have ended.
+const busyPause = 10 * time.Second
 
 // Reconcile makes one pass over a Sync.
 func (r *syncReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -85,21 +95,24 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 	}
 	decision := runs.Decide(wish, newest, r.now())
 	start, next := decision.Start, decision.Next
-	missing, suspended := sync.Missing(s, facts), sync.Suspended(s, facts)
+	missing, suspended, busy := sync.Missing(s, facts), sync.Suspended(s, facts), ""
 	if start != nil && missing == nil && suspended == "" {
 		job, err := sync.Deliver(s, facts, *start, wish.Order, r.images)
 		if err != nil {
 			return outcome.Retry(err)
 		}
-		started, err := r.start(ctx, s, job, start.Record(wish.Order, facts.Audience.Generation))
+		var started *runs.Record
+		started, busy, err = r.admit(ctx, s, facts.Destination, job, start.Record(wish.Order, facts.Audience.Generation))
 		if err != nil {
 			return outcome.Of(err)
 		}
-		if answer := started.Answers(requested(s)); answer != "" {
-			s.Status.LastHandledRequest = answer
-		}
-		if started.Active {
-			newest = started
+		if started != nil {
+			if answer := started.Answers(requested(s)); answer != "" {
+				s.Status.LastHandledRequest = answer
+			}
+			if started.Active {
+				newest = started
+			}
 		}
 	}
 	if err := r.prune(ctx, s, records); err != nil {
@@ -122,9 +135,46 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 		return outcome.Done(v1alpha1.ReasonSuspended, suspended).Again(settle(records))
 	case missing != nil:
 		return missing.Again(settle(records))
+	case busy != "" && verdict.Outcome == nil:
+		return outcome.Progress(v1alpha1.ReasonDestinationBusy, busy).Again(busyPause)
+	case busy != "":
+		return sync.Summary(verdict).Again(busyPause).Again(settle(records))
 	default:
 		return sync.Summary(verdict).Again(until(next, r.now())).Again(settle(records))
 	}
+}
+
+// admit starts a run, unless as many are under way as the Destination takes at a time; then busy says so. It asks the API
+// server and not the cache, which is a moment late.
+func (r *syncReconciler) admit(ctx context.Context, s *v1alpha1.Sync, d *v1alpha1.Destination, job *batchv1ac.JobApplyConfiguration, record runs.Record) (started *runs.Record, busy string, err error) {
+	if d.Spec.RateLimit.GetConcurrency() > 0 {
+		r.slots.Lock()
+		defer r.slots.Unlock()
+		others, err := r.others(ctx, s, d)
+		if err != nil {
+			return nil, "", err
+		}
+		if busy = sync.Busy(d, others); busy != "" {
+			return nil, busy, nil
+		}
+	}
+	started, err = r.start(ctx, s, job, record)
+	return started, "", err
+}
+
+// others counts the Syncs that have a run to a Destination under way, beside this one.
+func (r *syncReconciler) others(ctx context.Context, s *v1alpha1.Sync, d *v1alpha1.Destination) (int, error) {
+	jobs := &batchv1.JobList{}
+	if err := r.live.List(ctx, jobs, client.InNamespace(d.Namespace), client.MatchingLabels{v1alpha1.DestinationLabel: d.Name}); err != nil {
+		return 0, fmt.Errorf("counting the runs to Destination %s: %w", d.Name, err)
+	}
+	under := map[string]bool{}
+	for i := range jobs.Items {
+		if name := jobs.Items[i].Labels[v1alpha1.SyncLabel]; name != s.Name && !runs.Ended(&jobs.Items[i]) {
+			under[name] = true
+		}
+	}
+	return len(under), nil
 }
 
 // finalize takes the members out of the destination, if the policy asks for it and it can be done, and lets go.
@@ -143,8 +193,10 @@ func (r *syncReconciler) finalize(ctx context.Context, s *v1alpha1.Sync, facts s
 		if err != nil {
 			return outcome.Retry(err)
 		}
-		_, err = r.start(ctx, s, job, plan.Drain.Record("", 0))
+		_, busy, err := r.admit(ctx, s, facts.Destination, job, plan.Drain.Record("", 0))
 		switch {
+		case busy != "":
+			return outcome.Progress(v1alpha1.ReasonDestinationBusy, busy).Again(busyPause)
 		case terminating(err):
 			plan.Release = "the namespace is being deleted, so nothing can run in it any more; the members stay at the destination"
 		case err != nil:

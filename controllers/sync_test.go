@@ -165,10 +165,13 @@ func TestSyncChangesItsMode(t *testing.T) {
 	sync, audience := s.delivered(), &v1alpha1.Audience{}
 	first := sync.Status.LastRun.Name
 	s.change("vip", audience, func() { audience.Spec.Destinations[0].Mode = v1alpha1.SyncAppend })
-	s.evaluate("vip")
 	s.Eventually(func(g gomega.Gomega) {
 		s.get("vip-mailer", sync)
 		g.Expect(sync.Spec.Mode).To(gomega.Equal(v1alpha1.SyncAppend))
+	}).Should(gomega.Succeed())
+	s.evaluate("vip")
+	s.Eventually(func(g gomega.Gomega) {
+		s.get("vip-mailer", sync)
 		g.Expect(sync.Status.LastRun.Name).NotTo(gomega.Equal(first))
 	}).Should(gomega.Succeed())
 	job := &batchv1.Job{}
@@ -193,6 +196,25 @@ spec: {platformRef: {name: shop}, sql: {driver: postgres, dsnSecretRef: {name: d
 		s.get("vip-table", sync)
 		g.Expect(sync.Spec.Mode).To(gomega.Equal(v1alpha1.SyncUpsert))
 	}).Should(gomega.Succeed())
+}
+
+// A Destination that takes one run at a time gets one at a time, whichever Sync it is of; others do not wait for it.
+func TestSyncsTakeTurns(t *testing.T) {
+	s := newScene(t)
+	limited := strings.Replace(destinationMailer, "spec: {", "spec: {rateLimit: {perSecond: 5}, ", 1)
+	s.apply(platformShop, limited, strings.Replace(destinationMailer, "name: mailer", "name: other", 1), audienceVIP,
+		strings.Replace(strings.Replace(audienceVIP, "{name: vip}", "{name: late}", 1), "[{name: mailer, schedule: 24h}]", "[{name: mailer}, {name: other}]", 1))
+	s.serve("shop")
+	s.ready(&v1alpha1.Audience{}, "vip", metav1.ConditionFalse, v1alpha1.ReasonAwaitingEvaluation)
+	s.evaluate("vip")
+	first := s.syncJob()
+	s.evaluate("late")
+	message := s.ready(&v1alpha1.Sync{}, "late-mailer", metav1.ConditionFalse, v1alpha1.ReasonDestinationBusy)
+	s.Expect(message).To(gomega.ContainSubstring("Destination mailer takes the runs of 1 Syncs at a time (spec.rateLimit.concurrency), and 1 are under way"))
+	s.job(v1alpha1.SyncLabel, "late-other")
+	s.Expect(s.jobs(v1alpha1.SyncLabel, "late-mailer")).To(gomega.BeEmpty())
+	s.succeed(first, run.Report{Added: 2, Members: 2})
+	s.Eventually(func() []batchv1.Job { return s.jobs(v1alpha1.SyncLabel, "late-mailer") }).WithTimeout(30 * time.Second).Should(gomega.HaveLen(1))
 }
 
 // A failure that only a person can mend stalls; a mended Destination is tried at once.

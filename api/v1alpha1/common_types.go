@@ -21,6 +21,8 @@ const (
 	SourceLabel = "kohort.dev/source"
 	// SyncLabel names the Sync that a Job runs.
 	SyncLabel = "kohort.dev/sync"
+	// DestinationLabel names the Destination that a Job delivers to.
+	DestinationLabel = "kohort.dev/destination"
 )
 
 // LocalReference names an object in the same namespace.

@@ -100,6 +100,8 @@ const (
 	ReasonVolumeCannotGrow = "VolumeCannotGrow"
 	// ReasonMembersLeft (Event): a Sync went although its members could not be taken out of the destination.
 	ReasonMembersLeft = "MembersLeft"
+	// ReasonDestinationBusy : as many runs deliver to the Destination as its spec.rateLimit.concurrency lets at a time.
+	ReasonDestinationBusy = "DestinationBusy"
 	// ReasonReconcileError : the API server refused or did not answer; the controller tries again. The message says what.
 	ReasonReconcileError = "ReconcileError"
 	// ReasonDraining : the object is being deleted and members are being taken out of the destination first.

@@ -27,6 +27,12 @@ type DestinationSpec struct {
 	// googleCustomerMatch is an audience of Google Ads or Display & Video 360.
 	// +optional
 	GoogleCustomerMatch *GoogleCustomerMatchDestination `json:"googleCustomerMatch,omitempty"`
+	// rateLimit bounds what all Syncs to this destination together ask of it. Absent: each asks as fast as it is answered.
+	// +optional
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+	// retry says how often and how long a run tries again.
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
 	// suspend stops every run to this destination.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`

@@ -44,6 +44,7 @@ func Order(s *v1alpha1.Sync, d *v1alpha1.Destination) run.SyncOrder {
 		Platform: s.Spec.PlatformRef.Name, Sync: s.Name, Audience: s.Spec.AudienceRef.Name, Destination: s.Spec.DestinationRef.Name,
 		Mode: string(s.Spec.Mode), Identifiers: s.Spec.Identifiers, Traits: s.Spec.Traits,
 	}
+	order.Delivery = delivery(d.Spec)
 	setTarget(&order, d.Spec)
 	return order
 }
@@ -99,7 +100,7 @@ func build(s *v1alpha1.Sync, d *v1alpha1.Destination, order run.SyncOrder, job w
 		return nil, fmt.Errorf("building the run %s: %w", job.Name, err)
 	}
 	job.Namespace = s.Namespace
-	job.Labels = workload.RunLabels(s.Spec.PlatformRef.Name, naming.ComponentSync, s.Name, v1alpha1.SyncLabel)
+	job.Labels = naming.With(workload.RunLabels(s.Spec.PlatformRef.Name, naming.ComponentSync, s.Name, v1alpha1.SyncLabel), v1alpha1.DestinationLabel, d.Name)
 	job.Container, job.Volumes = connector(s, d, "sync", env, images)
 	return job.Build(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -102,6 +103,34 @@ func TestOrderKeepsItsFingerprint(t *testing.T) {
 	}
 	if want := "dc12303784b48d94"; wish.Order != want {
 		t.Errorf("the fingerprint is %s and was %s in every version so far", wish.Order, want)
+	}
+}
+
+// Runs that may be under way at a time share the rate.
+func TestDeliveryOfADestination(t *testing.T) {
+	for _, c := range []struct {
+		limit *v1alpha1.RateLimit
+		retry *v1alpha1.Retry
+		want  *run.Delivery
+		busy  []int // how many others keep a run from starting; the least
+	}{
+		{nil, nil, nil, nil},
+		{&v1alpha1.RateLimit{Concurrency: new(int32(3))}, nil, nil, []int{3}},
+		{&v1alpha1.RateLimit{PerSecond: new(int32(10))}, nil, &run.Delivery{Interval: 100 * time.Millisecond}, []int{1}},
+		{&v1alpha1.RateLimit{PerSecond: new(int32(10)), Concurrency: new(int32(4)), BatchSize: new(int32(50))}, nil, &run.Delivery{Interval: 400 * time.Millisecond, BatchSize: 50}, []int{4}},
+		{nil, &v1alpha1.Retry{Attempts: new(int32(7)), MaxDelay: "1m", GiveUpAfter: "1h"}, &run.Delivery{Attempts: 7, MaxDelay: time.Minute, Patience: time.Hour}, nil},
+	} {
+		d := mailer()
+		d.Spec.RateLimit, d.Spec.Retry = c.limit, c.retry
+		if diff := cmp.Diff(c.want, Order(vip(), d).Delivery); diff != "" {
+			t.Errorf("%+v, %+v (-want +got):\n%s", c.limit, c.retry, diff)
+		}
+		if len(c.busy) == 0 {
+			c.busy = []int{1 << 30}
+		}
+		if least := c.busy[0]; Busy(d, least-1) != "" || (least < 1<<30) != (Busy(d, least) != "") {
+			t.Errorf("%+v: %q beside %d, %q beside %d", c.limit, Busy(d, least-1), least-1, Busy(d, least), least)
+		}
 	}
 }
 

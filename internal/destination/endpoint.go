@@ -106,6 +106,7 @@ func (e *endpoint) send(ctx context.Context, method, to string, header http.Head
 	if err := e.trace.request(method, e.shown(to), request.Header, body); err != nil {
 		return nil, nil, err
 	}
+	counted(ctx)
 	response, err := e.client.Do(request)
 	if err != nil {
 		return nil, nil, e.unanswered(err)

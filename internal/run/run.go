@@ -141,6 +141,7 @@ type SyncOrder struct {
 	Identifiers []string          `json:"identifiers,omitempty"` // types to send; empty: all
 	Traits      map[string]string `json:"traits,omitempty"`      // field at the destination -> trait
 	Drain       bool              `json:"drain,omitempty"`       // take every member out, whatever the audience says
+	Delivery    *Delivery         `json:"delivery,omitempty"`    // nil: as fast as the destination answers
 	Webhook     *Webhook          `json:"webhook,omitempty"`
 	Table       *Table            `json:"table,omitempty"`
 	Segment     *Segment          `json:"segment,omitempty"`
@@ -160,6 +161,15 @@ type TestOrder struct {
 type Record struct {
 	Identifiers map[string][]string        `json:"identifiers,omitempty"`
 	Traits      map[string]json.RawMessage `json:"traits,omitempty"` // by field at the destination
+}
+
+// Delivery says how fast and how persistently to deliver. What is 0 is the default of package sync.
+type Delivery struct {
+	Interval  time.Duration `json:"interval,omitempty"`  // between two requests, on average: this run's share of the rate
+	BatchSize int           `json:"batchSize,omitempty"` // rows of a request
+	Attempts  int           `json:"attempts,omitempty"`  // at a batch
+	MaxDelay  time.Duration `json:"maxDelay,omitempty"`  // between two attempts
+	Patience  time.Duration `json:"patience,omitempty"`  // with a destination that takes and refuses nothing
 }
 
 // Webhook names the endpoint of a webhook destination. Its token is in the file that the flag --token-file names.

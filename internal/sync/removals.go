@@ -27,7 +27,7 @@ func (s *session) removeLeavers(ctx context.Context, part span) error {
 		return err
 	}
 	// Half a page leaves room for the rows that take the place of removed ones.
-	for chunk := range slices.Chunk(ids, s.PageRows/2) {
+	for chunk := range slices.Chunk(ids, max(1, s.PageRows/2)) {
 		if err := s.removeChunk(ctx, chunk); err != nil {
 			return err
 		}

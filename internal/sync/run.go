@@ -25,7 +25,7 @@ type Config struct {
 	Log    *slog.Logger
 	Clock  Clock
 	Policy Policy
-	// PageRows is how many rows are sent, and recorded, at once: 2 to 500.
+	// PageRows is how many rows are sent, and recorded, at once: 1 to 500.
 	PageRows int
 	// Hold is how long a permission to send lasts; longer than a request may take. See claim.
 	Hold time.Duration
@@ -61,8 +61,8 @@ func Run(ctx context.Context, config Config) (run.Report, error) {
 	if err := validate(order); err != nil {
 		return run.Report{}, err
 	}
-	if config.PageRows < 2 || config.PageRows > maxPageRows {
-		return run.Report{}, fmt.Errorf("a page of %d rows: 2 to %d are possible", config.PageRows, maxPageRows)
+	if config = config.under(order.Delivery); config.PageRows < 1 || config.PageRows > maxPageRows {
+		return run.Report{}, fmt.Errorf("a page of %d rows: 1 to %d are possible", config.PageRows, maxPageRows)
 	}
 	holder := config.Destination.Holder()
 	rule := rule{mode: order.Mode, holder: holderHash(holder)}
@@ -80,6 +80,9 @@ func Run(ctx context.Context, config Config) (run.Report, error) {
 	s.sender = &sender{
 		destination: config.Destination, policy: config.Policy, clock: config.Clock, permit: s.claim.permit,
 		batch: func(tasks []task) destination.Batch { return batch(order.Sync, order.Slot, tasks) },
+	}
+	if order.Delivery != nil {
+		s.sender.pace.interval = order.Delivery.Interval
 	}
 	var report run.Report
 	err := s.run(ctx, &report)

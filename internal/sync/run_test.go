@@ -325,6 +325,32 @@ func TestStoppedRunReleasesItsClaim(t *testing.T) {
 	}
 }
 
+// What the order says of the delivery goes before the defaults; also a destination that takes one customer at a time.
+func TestDeliveryOfTheOrder(t *testing.T) {
+	conn := warehousetest.Open(t)
+	w, r := newWorld(t, conn), newReceiver(t)
+	all := people(1, 12)
+	w.know(all...)
+	w.enter("vip", ordinals(all)...)
+	o := order("vip", r.URL)
+	o.Delivery = &run.Delivery{BatchSize: 1, Interval: 20 * time.Millisecond}
+	began := time.Now()
+	if report := mustRun(t, config(t, conn, o)); report.Added != 12 || r.requests != 12 {
+		t.Errorf("report %+v in %d requests, want 12 of one customer each", report, r.requests)
+	}
+	if took := time.Since(began); took < 11*20*time.Millisecond {
+		t.Errorf("12 requests 20 ms apart took %s", took)
+	}
+	w.leave("vip", 1, 2)
+	w.merge(3, 4)
+	if report := mustRun(t, config(t, conn, o)); report.Removed != 3 || report.Updated != 1 || len(r.held()) != 9 {
+		t.Errorf("report %+v, the receiver holds %d of 9", report, len(r.held()))
+	}
+	if got := (Config{}).under(&run.Delivery{Attempts: 9, MaxDelay: time.Minute, Patience: time.Hour}).Policy; got.Tries != 9 || got.Longest != time.Minute || got.Patience != time.Hour {
+		t.Errorf("the policy is %+v", got)
+	}
+}
+
 // Another mapping, or another place, makes other rows: everybody is sent again.
 func TestChangedOrderSendsEverybodyAgain(t *testing.T) {
 	conn := warehousetest.Open(t)

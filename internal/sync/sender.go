@@ -56,6 +56,7 @@ type sender struct {
 	clock       Clock
 	permit      func(context.Context) (context.Context, context.CancelFunc, error)
 	batch       func([]task) destination.Batch
+	pace        pace
 
 	retried  int64     // requests that were sent again
 	taken    bool      // the destination has taken a batch in this run
@@ -74,11 +75,17 @@ func (s *sender) send(ctx context.Context, tasks []task, outcomes []outcome) err
 	}
 	batch := s.batch(tasks)
 	for try := 1; !s.isDone(); try++ {
+		if err := s.pace.wait(ctx, s.clock); err != nil {
+			return err
+		}
 		permitted, done, err := s.permit(ctx)
 		if err != nil {
 			return err
 		}
+		began := s.clock.Now()
+		permitted, requests := destination.Counting(permitted)
 		results, err := s.destination.Deliver(permitted, batch)
+		s.pace.spend(requests.Load(), began)
 		done()
 		if try > 1 {
 			s.retried++

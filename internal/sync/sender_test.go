@@ -257,6 +257,32 @@ func TestPagesKeepOrderAndLimits(t *testing.T) {
 	}
 }
 
+// A run keeps to its share of the rate, also with retries and with batches that take several requests.
+func TestSenderKeepsItsPace(t *testing.T) {
+	clock := &slept{now: start}
+	var at []time.Duration
+	s := newSender(&script{answer: func(call int, b destination.Batch) ([]destination.Result, error) {
+		at = append(at, clock.now.Sub(start))
+		if call == 2 {
+			return nil, &destination.UnavailableError{Overloaded: true, After: 7 * time.Second, Err: errors.New("busy")}
+		}
+		return make([]destination.Result, len(b.Operations)), nil
+	}}, clock.clock())
+	s.pace.interval = 2 * time.Second
+	for range 3 {
+		if err := s.send(t.Context(), numbered(1), make([]outcome, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []time.Duration{0, 2 * time.Second, 9 * time.Second, 11 * time.Second}; !slices.Equal(at, want) {
+		t.Errorf("batches were sent at %v, want %v", at, want)
+	}
+	s.pace.spend(3, clock.now)
+	if err := s.pace.wait(t.Context(), s.clock); err != nil || clock.now.Sub(start) != 19*time.Second {
+		t.Errorf("after a batch of three requests the next is at %v (%v), want 13 s and three intervals", clock.now.Sub(start), err)
+	}
+}
+
 func TestKeyTellsPayloadsApart(t *testing.T) {
 	key := func(version uint64, prior *heldRow, payload uint64) string {
 		m := &member{wanted: wanted{id: someone(1).id, payload: payload}}
