@@ -20,13 +20,20 @@ type Key struct{ Type, Value string }
 
 // find gives the customers whom keys belong to now, with their audiences; nil where there is none. However many keys there
 // are, it asks for the ordinals that they are attached to, then for the cards of those, and twice more at most: for the
-// cards of survivors, and for those of everybody who was merged into them.
+// cards of survivors, and for those of everybody who was merged into them. For one key the first two are one statement,
+// which costs four fifths; of several nobody could tell whose card a row is.
 func find(ctx context.Context, conn driver.Conn, keys []Key) ([]*Profile, error) {
-	attached, err := attachments(ctx, conn, keys)
+	c := cards{}
+	var attached []uint64
+	var err error
+	if len(keys) == 1 && keys[0].Type != ByID {
+		attached, err = c.readOf(ctx, conn, keys[0])
+	} else {
+		attached, err = attachments(ctx, conn, keys)
+	}
 	if err != nil {
 		return nil, err
 	}
-	c := cards{}
 	for {
 		missing := c.missing(attached)
 		if len(missing) == 0 {
@@ -149,7 +156,25 @@ func (c cards) read(ctx context.Context, conn driver.Conn, ordinals []uint64) er
 	for _, ordinal := range ordinals {
 		c[ordinal] = &card{audiences: map[string]membership{}}
 	}
-	query := "SELECT profile, toString(what), key, toString(audience), id, other, at, version, deleted FROM profile_cards WHERE profile IN (" + numbers(ordinals) + ")"
+	return c.readIn(ctx, conn, numbers(ordinals))
+}
+
+// readOf reads the card of the ordinal that a key is attached to, and gives the ordinal; 0 when there is none.
+func (c cards) readOf(ctx context.Context, conn driver.Conn, key Key) ([]uint64, error) {
+	ctx = warehouse.WithParameters(ctx, map[string]string{"type": key.Type, "value": key.Value})
+	err := c.readIn(ctx, conn, "SELECT profile FROM identities FINAL WHERE type = {type:String} AND value = {value:String}")
+	if err != nil {
+		return nil, fmt.Errorf("looking up an identifier: %w", err)
+	}
+	for ordinal := range c {
+		return []uint64{ordinal}, nil
+	}
+	return []uint64{0}, nil
+}
+
+// readIn reads the cards of a list of ordinals, or of a query that gives them.
+func (c cards) readIn(ctx context.Context, conn driver.Conn, in string) error {
+	query := "SELECT profile, toString(what), key, toString(audience), id, other, at, version, deleted FROM profile_cards WHERE profile IN (" + in + ")"
 	return warehouse.Each(ctx, conn, query, func(rows driver.Rows) error {
 		var ordinal, key, other, version uint64
 		var what, audience string
@@ -160,6 +185,10 @@ func (c cards) read(ctx context.Context, conn driver.Conn, ordinals []uint64) er
 			return err
 		}
 		known := c[ordinal]
+		if known == nil {
+			known = &card{audiences: map[string]membership{}}
+			c[ordinal] = known
+		}
 		switch {
 		case what == "name" && version >= known.named:
 			known.id, known.created, known.named = id, at, version

@@ -164,6 +164,12 @@ func check(ctx context.Context, t interface{ Errorf(string, ...any) }, conn driv
 			if err != nil || got.Ordinal != p.root[ordinal] {
 				t.Errorf("%d by its id: %v, %v", ordinal, got, err)
 			}
+			got, err = profile.NewFinder().Find(ctx, conn, p.key(ordinal)) // with nobody else
+			if err != nil {
+				t.Errorf("%d alone: %v", ordinal, err)
+			} else if diff := cmp.Diff(p.want(ordinal), got); diff != "" {
+				t.Errorf("%d alone (-want +got):\n%s", ordinal, diff)
+			}
 			if got, err := finder.Find(ctx, conn, profile.Key{Type: "anonymousId", Value: p.key(ordinal).Value}); !errors.Is(err, profile.ErrNotFound) {
 				t.Errorf("a stranger: %v, %v", got, err)
 			}
