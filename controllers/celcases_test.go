@@ -244,19 +244,40 @@ func destinationRules() []celCase {
 		segment = `segment: {writeKeySecretRef: {name: s, key: k}}`
 		meta    = `metaCustomAudience: {audienceID: "23851234567890", accessTokenSecretRef: {name: s, key: k}}`
 		google  = `googleCustomerMatch: {account: {id: "1234567890"}, audienceID: "987", credentialsSecretRef: {name: s, key: k}, consent: {adUserData: Granted, adPersonalization: Denied}, termsOfService: Accepted}`
+		files   = `files: {url: "file:///out", claimRef: {name: c}, format: CSV}`
+		keys    = `accessKeyIDSecretRef: {name: s, key: i}, secretAccessKeySecretRef: {name: s, key: k}`
 	)
+	s3 := func(url, more string) string {
+		return `{platformRef: {name: p}, files: {url: "` + url + `", format: JSONL` + more + `}}`
+	}
 	spec := func(parts ...string) string { return `{platformRef: {name: p}, ` + strings.Join(parts, ", ") + `}` }
 	return []celCase{
 		sized("Destination", "a Destination's name has at most 63 characters", 63),
 		fixed("Destination", "spec.platformRef", "platformRef cannot be changed; make a new Destination", `{platformRef: {name: other}, `+webhook+`}`),
 		{
-			kind: "Destination", path: "spec", message: "exactly one of webhook, sql, segment, metaCustomAudience and googleCustomerMatch is needed",
-			accepted: []string{spec(webhook), spec(sql), spec(strings.Replace(sql, "postgres", "mysql", 1)), spec(segment), spec(meta), spec(google)},
-			refused:  []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment), spec(meta, google), spec(meta, webhook)},
+			kind: "Destination", path: "spec", message: "exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch and files is needed",
+			accepted: []string{spec(webhook), spec(sql), spec(strings.Replace(sql, "postgres", "mysql", 1)), spec(segment), spec(meta), spec(google), spec(files)},
+			refused:  []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment), spec(meta, google), spec(meta, webhook), spec(files, sql)},
 		},
 		{
 			kind: "Destination", path: "spec", message: "the kind of a Destination cannot be changed; make a new Destination",
-			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment), spec(`webhook: null`, meta), spec(`webhook: null`, google)},
+			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment), spec(`webhook: null`, meta), spec(`webhook: null`, google), spec(`webhook: null`, files)},
+		},
+		{
+			kind: "Destination", path: "spec.files", message: "a file:// url needs claimRef, the PersistentVolumeClaim that it lies in, and only it does",
+			accepted: []string{spec(files)}, refused: []string{s3("file:///out", ""), s3("s3://b/out", `, claimRef: {name: c}, s3: {`+keys+`}`)},
+		},
+		{
+			kind: "Destination", path: "spec.files", message: "an s3:// url needs s3, where and how the storage is reached, and only it does",
+			accepted: []string{s3("s3://b/out", `, s3: {`+keys+`}`)}, refused: []string{s3("s3://b/out", ""), s3("file:///out", `, claimRef: {name: c}, s3: {`+keys+`}`)},
+		},
+		{
+			kind: "Destination", path: "spec.files", message: "s3 needs accessKeyIDSecretRef and secretAccessKeySecretRef: nobody lets everybody write",
+			accepted: []string{s3("s3://b/out", `, s3: {`+keys+`}`)}, refused: []string{s3("s3://b/out", `, s3: {region: r}`)},
+		},
+		{
+			kind: "Destination", path: "spec.files.s3", message: "accessKeyIDSecretRef and secretAccessKeySecretRef need each other",
+			accepted: []string{s3("s3://b/out", `, s3: {`+keys+`}`)}, refused: []string{s3("s3://b/out", `, s3: {accessKeyIDSecretRef: {name: s, key: i}}`)},
 		},
 	}
 }

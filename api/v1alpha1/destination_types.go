@@ -5,8 +5,8 @@ import (
 )
 
 // DestinationSpec describes a system that holds audiences. Exactly one kind of system is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience and googleCustomerMatch is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch)",message="the kind of a Destination cannot be changed; make a new Destination"
+// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch), has(self.files)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch and files is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch) && has(self.files) == has(oldSelf.files)",message="the kind of a Destination cannot be changed; make a new Destination"
 type DestinationSpec struct {
 	// platformRef names the Platform whose audiences may come here.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Destination"
@@ -27,6 +27,9 @@ type DestinationSpec struct {
 	// googleCustomerMatch is an audience of Google Ads or Display & Video 360.
 	// +optional
 	GoogleCustomerMatch *GoogleCustomerMatchDestination `json:"googleCustomerMatch,omitempty"`
+	// files are told of members by records of who entered, changed and left.
+	// +optional
+	Files *FilesDestination `json:"files,omitempty"`
 	// rateLimit bounds what all Syncs to this destination together ask of it. Absent: each asks as fast as it is answered.
 	// +optional
 	RateLimit *RateLimit `json:"rateLimit,omitempty"`
@@ -73,6 +76,27 @@ type SQLDestination struct {
 	// +kubebuilder:validation:Pattern=`^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}$`
 	// +required
 	Table string `json:"table"`
+}
+
+// FilesDestination is a folder that runs write files of changes to; docs/destinations/files.md describes them.
+// +kubebuilder:validation:XValidation:rule="self.url.startsWith('file:///') == has(self.claimRef)",message="a file:// url needs claimRef, the PersistentVolumeClaim that it lies in, and only it does"
+// +kubebuilder:validation:XValidation:rule="self.url.startsWith('s3://') == has(self.s3)",message="an s3:// url needs s3, where and how the storage is reached, and only it does"
+// +kubebuilder:validation:XValidation:rule="!has(self.s3) || has(self.s3.accessKeyIDSecretRef)",message="s3 needs accessKeyIDSecretRef and secretAccessKeySecretRef: nobody lets everybody write"
+type FilesDestination struct {
+	// url of the folder: s3://bucket/folder, or file:///folder inside the claim.
+	// +kubebuilder:validation:Pattern=`^(s3://[^/*?]+|file://)/[^*?]+$`
+	// +kubebuilder:validation:MaxLength=1024
+	// +required
+	URL string `json:"url"`
+	// claimRef names the PersistentVolumeClaim that a file:// url lies in.
+	// +optional
+	ClaimRef *LocalReference `json:"claimRef,omitempty"`
+	// s3 says where and how the storage of an s3:// url is reached.
+	// +optional
+	S3 *S3Storage `json:"s3,omitempty"`
+	// format of the files.
+	// +required
+	Format FileFormat `json:"format"`
 }
 
 // SegmentCall is a kind of call that tells of a member.
@@ -247,6 +271,8 @@ func (d *Destination) Type() string {
 		return "metaCustomAudience"
 	case d.Spec.GoogleCustomerMatch != nil:
 		return "googleCustomerMatch"
+	case d.Spec.Files != nil:
+		return "files"
 	}
 	return "sql"
 }

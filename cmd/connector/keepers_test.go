@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"database/sql"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -22,12 +26,14 @@ func keepers(t *testing.T) []kept {
 	if err != nil {
 		t.Fatal(err)
 	}
+	volume := t.TempDir()
 	table := func(driver string) run.SyncOrder {
 		return run.SyncOrder{Table: &run.Table{Driver: driver, Name: "members"}}
 	}
 	return []kept{
 		{"postgres", table("postgres"), []string{"--dsn-file", secretFile(t, pg)}, countPostgres(pg)},
 		{"mysql", table("mysql"), []string{"--dsn-file", secretFile(t, maria.DSN("crm"))}, countMySQL(config.FormatDSN())},
+		{"files", run.SyncOrder{Files: &run.FileTarget{URL: "file:///out", Format: "JSONL", Root: volume}}, nil, countFiles(filepath.Join(volume, "out", "vip"))},
 	}
 }
 
@@ -62,5 +68,48 @@ func countMySQL(dsn string) func(*testing.T) int {
 			t.Fatal(err)
 		}
 		return count
+	}
+}
+
+// countFiles reads the files of an audience as docs/destinations/files.md says, and checks that they say how many it holds.
+func countFiles(folder string) func(*testing.T) int {
+	type record struct {
+		Op, ID  string
+		Version uint64
+	}
+	return func(t *testing.T) int {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(folder, "*", "*.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest := map[string]record{}
+		for _, name := range files {
+			content, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range bytes.Lines(content) {
+				var r record
+				if err := json.Unmarshal(line, &r); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if r.Version >= newest[r.ID].Version {
+					newest[r.ID] = r
+				}
+			}
+		}
+		held := 0
+		for _, r := range newest {
+			if r.Op == "upsert" {
+				held++
+			}
+		}
+		var complete struct{ Members int }
+		content, err := os.ReadFile(filepath.Join(folder, "_complete.json"))
+		if err != nil || json.Unmarshal(content, &complete) != nil || complete.Members != held {
+			t.Errorf("%s of %d members (%v)", content, held, err)
+		}
+		return held
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/s3client"
 	"kohort.dev/kohort/internal/source"
 	"kohort.dev/kohort/internal/stream"
 	"kohort.dev/kohort/internal/warehouse"
@@ -84,14 +85,14 @@ func (f *pullFlags) run(ctx context.Context) (run.Report, error) {
 			content, err := os.ReadFile(f.dsnFile)
 			return string(content), err
 		},
-		S3Keys: func() (source.S3Keys, error) {
+		S3Keys: func() (s3client.Keys, error) {
 			keys := files{"id": f.s3KeyIDFile, "secret": f.s3SecretFile}
 			id, err := keys.Value("id")
 			if err != nil {
-				return source.S3Keys{}, err
+				return s3client.Keys{}, err
 			}
 			secret, err := keys.Value("secret")
-			return source.S3Keys{ID: id, Secret: secret}, err
+			return s3client.Keys{ID: id, Secret: secret}, err
 		},
 		HTTP: source.NewHTTPClient(), Now: time.Now,
 	})

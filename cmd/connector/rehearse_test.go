@@ -86,6 +86,7 @@ func receivers(t *testing.T) []receiver {
 		{"segment", run.SyncOrder{Segment: &run.Segment{URL: server.URL, Calls: []string{"Identify", "Track"}}}, []string{"--token-file", key}, `"event": "Audience Entered"`, "200 OK", count},
 		{"sql", run.SyncOrder{Table: &run.Table{Driver: "postgres", Name: "members"}}, []string{"--dsn-file", secretFile(t, dsn)}, "ON CONFLICT", "", nil},
 		{"mysql", run.SyncOrder{Table: &run.Table{Driver: "mysql", Name: "members"}}, []string{"--dsn-file", secretFile(t, maria.DSN("crm"))}, "INSERT INTO `members`", "", nil},
+		{"files", run.SyncOrder{Files: &run.FileTarget{URL: "file:///out", Format: "CSV", Root: t.TempDir()}}, nil, `"op": "upsert"`, "", nil},
 		{"meta", run.SyncOrder{Meta: &run.Meta{URL: meta.URL + "/v25.0", Audience: meta.Audience}}, []string{"--token-file", secretFile(t, adtest.MetaToken)}, `"schema": [`, "num_received", meta.Requests},
 		{"google", run.SyncOrder{Google: &run.Google{URL: google.URL, Account: run.GoogleAccount{Type: "GoogleAds", ID: "1234567890"}, Audience: "987"}},
 			[]string{"--token-file", secretFile(t, google.Key)}, `"userIdentifiers": [`, "200 OK", func() int { return len(google.Calls()) }},

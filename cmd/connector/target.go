@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"kohort.dev/kohort/internal/destination"
 	"kohort.dev/kohort/internal/run"
@@ -12,7 +13,7 @@ import (
 // newDestination makes the destination that an order names.
 func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destination, error) {
 	named := 0
-	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil} {
+	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil, order.Files != nil} {
 		if is {
 			named++
 		}
@@ -20,7 +21,7 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 	fields := slices.Sorted(maps.Keys(order.Traits))
 	switch {
 	case named != 1:
-		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta and google")
+		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta, google and files")
 	case order.Webhook != nil:
 		return destination.NewWebhook(destination.WebhookConfig{
 			URL: order.Webhook.URL, TokenFile: flags.tokenFile, KeyFiles: flags.keyFiles,
@@ -37,6 +38,12 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 		})
 	case order.Google != nil:
 		return destination.NewGoogle(destination.GoogleConfig{Google: *order.Google, KeyFile: flags.tokenFile, Fields: fields})
+	}
+	if order.Files != nil {
+		return destination.NewFiles(destination.FilesConfig{
+			FileTarget: *order.Files, KeyIDFile: flags.s3KeyIDFile, SecretFile: flags.s3SecretFile,
+			Audience: order.Audience, Slot: order.Slot, Now: time.Now,
+		})
 	}
 	switch order.Table.Driver {
 	case "postgres":

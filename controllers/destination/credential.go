@@ -33,8 +33,20 @@ func Credentials(d *v1alpha1.Destination) []Credential {
 		return []Credential{token(d.Spec.MetaCustomAudience.AccessTokenSecretRef, "spec.metaCustomAudience.accessTokenSecretRef")}
 	case d.Spec.GoogleCustomerMatch != nil:
 		return []Credential{token(d.Spec.GoogleCustomerMatch.CredentialsSecretRef, "spec.googleCustomerMatch.credentialsSecretRef")}
+	case d.Spec.Files != nil && d.Spec.Files.S3 != nil:
+		return s3Credentials(d.Spec.Files.S3)
 	}
 	return nil
+}
+
+func s3Credentials(s *v1alpha1.S3Storage) []Credential {
+	if s.AccessKeyIDSecretRef == nil || s.SecretAccessKeySecretRef == nil {
+		return nil
+	}
+	return []Credential{
+		{*s.AccessKeyIDSecretRef, "spec.files.s3.accessKeyIDSecretRef", "--s3-key-id-file", "s3-key-id", workload.SecretDirectory + "-0"},
+		{*s.SecretAccessKeySecretRef, "spec.files.s3.secretAccessKeySecretRef", "--s3-secret-file", "s3-secret", workload.SecretDirectory + "-1"},
+	}
 }
 
 // token is the one credential of a kind that is given in a file of its own.

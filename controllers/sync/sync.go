@@ -116,6 +116,11 @@ func connector(s *v1alpha1.Sync, d *v1alpha1.Destination, command string, env *c
 		volumes = append(volumes, workload.SecretVolume(c.Volume, c.Ref.Name, c.Ref.Key))
 		mounts = append(mounts, workload.Mount{Volume: c.Volume, Path: c.Directory, ReadOnly: true})
 	}
+	if f := d.Spec.Files; f != nil && f.ClaimRef != nil {
+		volumes = append(volumes, corev1ac.Volume().WithName("data").
+			WithPersistentVolumeClaim(corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(f.ClaimRef.Name)))
+		mounts = append(mounts, workload.Mount{Volume: "data", Path: workload.DataDirectory})
+	}
 	return workload.Container{
 		Name: "sync", Image: images.Connector,
 		Command: []string{workload.ConnectorBinary, command}, Args: args,

@@ -55,6 +55,20 @@ func table() *v1alpha1.Destination {
 	}}
 }
 
+func claim() *v1alpha1.Destination {
+	d := mailer()
+	d.Spec.Webhook, d.Spec.Files = nil, &v1alpha1.FilesDestination{URL: "file:///out", ClaimRef: &v1alpha1.LocalReference{Name: "exports"}, Format: v1alpha1.FormatCSV}
+	return d
+}
+
+func bucket() *v1alpha1.Destination {
+	d := mailer()
+	d.Spec.Webhook, d.Spec.Files = nil, &v1alpha1.FilesDestination{URL: "s3://lists/out", Format: v1alpha1.FormatParquet, S3: &v1alpha1.S3Storage{
+		Endpoint: "https://s3.test", AccessKeyIDSecretRef: &v1alpha1.SecretKeyReference{Name: "s3", Key: "id"}, SecretAccessKeySecretRef: &v1alpha1.SecretKeyReference{Name: "s3", Key: "secret"},
+	}}
+	return d
+}
+
 // evaluated are the facts of a Sync that nothing is missing for.
 func evaluated(d *v1alpha1.Destination) Facts {
 	generation := int64(4)
@@ -80,7 +94,7 @@ func TestGolden(t *testing.T) {
 		name  string
 		d     *v1alpha1.Destination
 		drain bool
-	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"drain", mailer(), true}} {
+	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"files", claim(), false}, {"s3", bucket(), false}, {"drain", mailer(), true}} {
 		t.Run(c.name, func(t *testing.T) {
 			job, err := Deliver(vip(), evaluated(c.d), start, "0123456789abcdef", images)
 			if c.drain {

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"kohort.dev/kohort/api/v1alpha1"
+	"kohort.dev/kohort/controllers/internal/workload"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -32,9 +33,22 @@ func setTarget(order *run.SyncOrder, d v1alpha1.DestinationSpec) {
 			login := googleAccount(*g.LoginAccount)
 			order.Google.Login = &login
 		}
+	case d.Files != nil:
+		order.Files = files(d.Files)
 	}
 }
 
 func googleAccount(a v1alpha1.GoogleAccount) run.GoogleAccount {
 	return run.GoogleAccount{Type: string(a.Type), ID: a.ID}
+}
+
+func files(f *v1alpha1.FilesDestination) *run.FileTarget {
+	out := &run.FileTarget{URL: f.URL, Format: string(f.Format)}
+	if f.ClaimRef != nil {
+		out.Root = workload.DataDirectory
+	}
+	if f.S3 != nil {
+		out.S3 = &run.S3{Endpoint: f.S3.Endpoint, Region: f.S3.Region, PathStyle: f.S3.PathStyle, Keys: f.S3.AccessKeyIDSecretRef != nil}
+	}
+	return out
 }

@@ -87,6 +87,17 @@ type Destination interface {
 	Close() error
 }
 
+// Completion is what a destination is told of a run that has delivered everything.
+type Completion struct {
+	Revision int64 // of the audience; 0 when everybody was taken out
+	Members  int64 // that the destination holds
+}
+
+// Completer is a Destination that tells its readers up to where it is whole. Complete may fail as Deliver does.
+type Completer interface {
+	Complete(ctx context.Context, completion Completion) error
+}
+
 // UnavailableError says that a batch may go through later.
 type UnavailableError struct {
 	// After is how long the destination asked to be left alone; 0 when it did not say.

@@ -147,6 +147,7 @@ type SyncOrder struct {
 	Segment     *Segment          `json:"segment,omitempty"`
 	Meta        *Meta             `json:"meta,omitempty"`
 	Google      *Google           `json:"google,omitempty"`
+	Files       *FileTarget       `json:"files,omitempty"`
 }
 
 // TestOrder tells a connector to show what a destination is sent of one record: the one in the file that the flag
@@ -181,6 +182,15 @@ type Webhook struct {
 type Table struct {
 	Driver string `json:"driver"`
 	Name   string `json:"name"`
+}
+
+// FileTarget names the folder of a files destination. The keys are in the files that the flags --s3-key-id-file and
+// --s3-secret-file name.
+type FileTarget struct {
+	URL    string `json:"url"`            // s3://bucket/folder, or file:///folder relative to Root
+	Format string `json:"format"`         // CSV, JSONL or Parquet
+	Root   string `json:"root,omitempty"` // directory that the claim is mounted at
+	S3     *S3    `json:"s3,omitempty"`   // of an s3:// URL
 }
 
 // Segment names where Segment's calls are made. The write key is in the file that the flag --token-file names.

@@ -11,6 +11,7 @@ import (
 
 	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/s3client"
 )
 
 // Options of a run.
@@ -19,7 +20,7 @@ type Options struct {
 	// DSN gives the connection string of a sql Source's database.
 	DSN func() (string, error)
 	// S3Keys gives the keys of a files Source's storage that speaks S3.
-	S3Keys  func() (S3Keys, error)
+	S3Keys  func() (s3client.Keys, error)
 	Log     Log
 	Cursors *Cursors
 	// HTTP fetches files. It must not unpack bodies by itself.

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/s3client"
 )
 
 const (
@@ -23,9 +22,6 @@ const (
 	// s3Tries of a request before the run fails, and the Job tries again.
 	s3Tries = 5
 )
-
-// S3Keys are a login to a storage that speaks S3.
-type S3Keys struct{ ID, Secret string }
 
 // s3Items are the objects that an s3:// URL names, in the order of their keys. * and ? stand for parts of a name between
 // slashes.
@@ -77,30 +73,17 @@ func (p *pull) s3Client() (*minio.Client, error) {
 	if where == nil {
 		return nil, run.Refuse(reasonRunFailed, "the order names no endpoint for %s", p.Order.Files.URL)
 	}
-	endpoint, err := url.Parse(where.Endpoint)
-	if err != nil || endpoint.Host == "" || (endpoint.Scheme != "http" && endpoint.Scheme != "https") {
-		return nil, run.Refuse(reasonSourceUnreachable, "spec.files.s3.endpoint %q is not of the form https://host", where.Endpoint)
-	}
-	login := credentials.NewStatic("", "", "", credentials.SignatureAnonymous)
+	var keys *s3client.Keys
 	if where.Keys {
-		keys, err := p.S3Keys()
+		read, err := p.S3Keys()
 		if err != nil {
 			return nil, run.Refuse(reasonSecretNotFound, "reading the keys of spec.files.s3: %w", err)
 		}
-		login = credentials.NewStaticV4(keys.ID, keys.Secret, "")
+		keys = &read
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.ResponseHeaderTimeout = stallTime
-	transport.DisableCompression = true // a .gz object must arrive as it is
-	lookup := minio.BucketLookupAuto
-	if where.PathStyle {
-		lookup = minio.BucketLookupPath
-	}
-	client, err := minio.New(endpoint.Host, &minio.Options{
-		Creds: login, Secure: endpoint.Scheme == "https", Region: where.Region, Transport: transport, BucketLookup: lookup, MaxRetries: s3Tries,
-	})
+	client, err := s3client.New(*where, keys, s3Tries, stallTime)
 	if err != nil {
-		return nil, run.Refuse(reasonSourceUnreachable, "spec.files.s3 cannot be used: %w", err)
+		return nil, run.Refuse(reasonSourceUnreachable, "spec.files.s3 %w", err)
 	}
 	return client, nil
 }

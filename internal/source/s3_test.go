@@ -4,64 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"kohort.dev/kohort/internal/run"
+	"kohort.dev/kohort/internal/s3client"
+	"kohort.dev/kohort/internal/s3test"
 )
 
-// storage starts versitygw, an S3 server that somebody else wrote, with the bucket lists. It gives its endpoint and a
-// client that may write.
-func storage(t *testing.T) (string, *minio.Client) {
-	t.Helper()
-	program := os.Getenv("VERSITYGW")
-	if program == "" {
-		program = filepath.Join("..", "..", "bin", "versitygw")
-	}
-	if _, err := os.Stat(program); err != nil {
-		t.Fatalf("versitygw is missing (%v): \"make bin/versitygw\" in the project's folder builds it", err)
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	_ = free.Close()
-	root, metadata := t.TempDir(), t.TempDir()
-	cmd := exec.Command(program, "--port", address, "--access", "reader", "--secret", "secret-key", "--quiet", "posix", "--sidecar", metadata, root)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	client, err := minio.New(address, &minio.Options{Creds: credentials.NewStaticV4("reader", "secret-key", ""), Region: "us-east-1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if err = client.MakeBucket(t.Context(), "lists", minio.MakeBucketOptions{}); err == nil {
-			return "http://" + address, client
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("versitygw does not answer: %v\n%s", err, &log)
-		}
-	}
-}
-
 func TestPullFromS3(t *testing.T) {
-	endpoint, client := storage(t)
+	endpoint, client := s3test.Start(t)
 	b := newBench(t)
 	put := func(key string, content []byte) {
 		t.Helper()
@@ -69,10 +23,10 @@ func TestPullFromS3(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	keys := S3Keys{"reader", "secret-key"}
+	keys := s3client.Keys{ID: "reader", Secret: "secret-key"}
 	do := func(url, format, mapping string) (run.Report, error) {
 		options := b.options(run.PullOrder{Mapping: mapping, Files: &run.Files{URL: url, Format: format, S3: &run.S3{Endpoint: endpoint, Region: "us-east-1", PathStyle: true, Keys: true}}})
-		options.S3Keys = func() (S3Keys, error) { return keys, nil }
+		options.S3Keys = func() (s3client.Keys, error) { return keys, nil }
 		return Run(t.Context(), options)
 	}
 	csv := func(from, to int) []byte {
@@ -108,12 +62,12 @@ func TestPullFromS3(t *testing.T) {
 	}
 	for _, c := range []struct {
 		why, url string
-		keys     S3Keys
+		keys     s3client.Keys
 		says     string
 	}{
 		{"an object that is not there", "s3://lists/none.csv", keys, "no such object"},
 		{"a bucket that is not there", "s3://none/*.csv", keys, "no such bucket"},
-		{"a wrong secret", "s3://lists/*.csv", S3Keys{"reader", "hunter2"}, "refuses the login"},
+		{"a wrong secret", "s3://lists/*.csv", s3client.Keys{ID: "reader", Secret: "hunter2"}, "refuses the login"},
 		{"a bucket that is a pattern", "s3://l*/a.csv", keys, "s3://bucket/path"},
 	} {
 		keys = c.keys
@@ -122,6 +76,6 @@ func TestPullFromS3(t *testing.T) {
 		if !errors.As(err, &failure) || failure.Reason != reasonSourceUnreachable || !failure.Fatal || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", c.why, err)
 		}
-		keys = S3Keys{"reader", "secret-key"}
+		keys = s3client.Keys{ID: "reader", Secret: "secret-key"}
 	}
 }

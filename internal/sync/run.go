@@ -125,7 +125,24 @@ func (s *session) run(ctx context.Context, report *run.Report) (err error) {
 		return err
 	}
 	report.Members = int64(held)
-	return s.verdict()
+	if err := s.verdict(); err != nil {
+		return err
+	}
+	return s.complete(ctx, report)
+}
+
+// complete tells the destination that everything was delivered, if it wants to know.
+func (s *session) complete(ctx context.Context, report *run.Report) error {
+	completer, ok := s.Destination.(destination.Completer)
+	if !ok {
+		return nil
+	}
+	err := completer.Complete(ctx, destination.Completion{Revision: report.Revision, Members: report.Members})
+	var unavailable *destination.UnavailableError
+	if errors.As(err, &unavailable) && ctx.Err() == nil {
+		return run.Fail(destination.ReasonUnreachable, "everything was delivered, and it could not be said so: %w", err)
+	}
+	return err
 }
 
 // verdict says whether the run may call itself a success.
