@@ -5,8 +5,8 @@ import (
 )
 
 // DestinationSpec describes a system that holds audiences. Exactly one kind of system is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch), has(self.files)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch and files is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch) && has(self.files) == has(oldSelf.files)",message="the kind of a Destination cannot be changed; make a new Destination"
+// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch), has(self.files), has(self.kafka), has(self.nats)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch, files, kafka and nats is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch) && has(self.files) == has(oldSelf.files) && has(self.kafka) == has(oldSelf.kafka) && has(self.nats) == has(oldSelf.nats)",message="the kind of a Destination cannot be changed; make a new Destination"
 type DestinationSpec struct {
 	// platformRef names the Platform whose audiences may come here.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Destination"
@@ -30,6 +30,12 @@ type DestinationSpec struct {
 	// files are told of members by records of who entered, changed and left.
 	// +optional
 	Files *FilesDestination `json:"files,omitempty"`
+	// kafka is told of members by records of a topic.
+	// +optional
+	Kafka *KafkaDestination `json:"kafka,omitempty"`
+	// nats is told of members by messages of a stream.
+	// +optional
+	NATS *NATSDestination `json:"nats,omitempty"`
 	// rateLimit bounds what all Syncs to this destination together ask of it. Absent: each asks as fast as it is answered.
 	// +optional
 	RateLimit *RateLimit `json:"rateLimit,omitempty"`
@@ -97,6 +103,59 @@ type FilesDestination struct {
 	// format of the files.
 	// +required
 	Format FileFormat `json:"format"`
+}
+
+// KafkaDestination is a topic of Kafka, or of what speaks its protocol; docs/destinations/messages.md describes the records.
+type KafkaDestination struct {
+	// brokers to ask first, host:port.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=262
+	// +kubebuilder:validation:items:Pattern=`^[^:/]+:[0-9]{1,5}$`
+	// +required
+	Brokers []string `json:"brokers"`
+	// topic to write to; it must be there.
+	// +kubebuilder:validation:MaxLength=249
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9._-]+$`
+	// +required
+	Topic string `json:"topic"`
+	// tls encrypts connections. Default: they are not.
+	// +optional
+	TLS *KafkaTLS `json:"tls,omitempty"`
+	// sasl logs in. Default: nobody does.
+	// +optional
+	SASL *KafkaSASL `json:"sasl,omitempty"`
+}
+
+// NATSDestination is a subject of a stream of JetStream; docs/destinations/messages.md describes the messages.
+// +kubebuilder:validation:XValidation:rule="has(self.username) == has(self.passwordSecretRef)",message="username and passwordSecretRef need each other"
+// +kubebuilder:validation:XValidation:rule="!(has(self.username) && has(self.credentialsSecretRef))",message="either username or credentialsSecretRef, not both"
+type NATSDestination struct {
+	// urls of servers, nats://host:port or tls://host:port, without a user.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:items:Pattern=`^(nats|tls|ws|wss)://[^@/]+$`
+	// +required
+	URLs []string `json:"urls"`
+	// subject to publish to; a stream must take it.
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[^\s.*>]+(\.[^\s.*>]+)*$`
+	// +required
+	Subject string `json:"subject"`
+	// username of the login.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Username string `json:"username,omitempty"`
+	// passwordSecretRef names its password.
+	// +optional
+	PasswordSecretRef *SecretKeyReference `json:"passwordSecretRef,omitempty"`
+	// credentialsSecretRef names a credentials file as nsc writes it, instead of a user.
+	// +optional
+	CredentialsSecretRef *SecretKeyReference `json:"credentialsSecretRef,omitempty"`
 }
 
 // SegmentCall is a kind of call that tells of a member.
@@ -273,6 +332,10 @@ func (d *Destination) Type() string {
 		return "googleCustomerMatch"
 	case d.Spec.Files != nil:
 		return "files"
+	case d.Spec.Kafka != nil:
+		return "kafka"
+	case d.Spec.NATS != nil:
+		return "nats"
 	}
 	return "sql"
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"kohort.dev/kohort/internal/destination"
 	"kohort.dev/kohort/internal/destination/adtest"
 	"kohort.dev/kohort/internal/mariadbtest"
@@ -78,6 +80,12 @@ func receivers(t *testing.T) []receiver {
 	count := func() int { return posted }
 	pg := pgtest.Start(t)
 	dsn := pg.Database("crm")
+	natsURL, natsUser, natsPassword, _ := queue(t)
+	cluster, err := kfake.NewCluster(kfake.SeedTopics(3, "members"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
 	maria := mariadbtest.Start(t)
 	maria.Exec("mysql", "CREATE DATABASE crm CHARACTER SET utf8mb4")
 	key := secretFile(t, "t0ken-not-to-be-shown")
@@ -87,6 +95,8 @@ func receivers(t *testing.T) []receiver {
 		{"sql", run.SyncOrder{Table: &run.Table{Driver: "postgres", Name: "members"}}, []string{"--dsn-file", secretFile(t, dsn)}, "ON CONFLICT", "", nil},
 		{"mysql", run.SyncOrder{Table: &run.Table{Driver: "mysql", Name: "members"}}, []string{"--dsn-file", secretFile(t, maria.DSN("crm"))}, "INSERT INTO `members`", "", nil},
 		{"files", run.SyncOrder{Files: &run.FileTarget{URL: "file:///out", Format: "CSV", Root: t.TempDir()}}, nil, `"op": "upsert"`, "", nil},
+		{"nats", run.SyncOrder{NATS: &run.NATSTarget{URLs: []string{natsURL}, Subject: "members", User: natsUser}}, []string{"--token-file", secretFile(t, natsPassword)}, `"type": "entered"`, "", nil},
+		{"kafka", run.SyncOrder{Kafka: &run.KafkaTarget{Brokers: cluster.ListenAddrs(), Topic: "members"}}, nil, `"type": "entered"`, "", nil},
 		{"meta", run.SyncOrder{Meta: &run.Meta{URL: meta.URL + "/v25.0", Audience: meta.Audience}}, []string{"--token-file", secretFile(t, adtest.MetaToken)}, `"schema": [`, "num_received", meta.Requests},
 		{"google", run.SyncOrder{Google: &run.Google{URL: google.URL, Account: run.GoogleAccount{Type: "GoogleAds", ID: "1234567890"}, Audience: "987"}},
 			[]string{"--token-file", secretFile(t, google.Key)}, `"userIdentifiers": [`, "200 OK", func() int { return len(google.Calls()) }},

@@ -21,6 +21,7 @@ type syncFlags struct {
 	dsnFile       string
 	tokenFile     string
 	keyFiles      []string
+	caFile        string
 	s3KeyIDFile   string
 	s3SecretFile  string
 	termination   string
@@ -31,7 +32,8 @@ func (s *syncFlags) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.warehouseURL, "warehouse-url", "", "address of the warehouse, such as http://shop-warehouse.shop.svc:8123")
 	f.StringVar(&s.warehouseCred, "warehouse-credentials-dir", "", "directory with the files username and password")
 	f.StringVar(&s.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
-	f.StringVar(&s.tokenFile, "token-file", "", "file with the one credential of a destination over HTTP: token, write key, access token or key of a service account")
+	f.StringVar(&s.tokenFile, "token-file", "", "file with the one credential of a destination over HTTP: token, write key, access token, password or key of a service account")
+	f.StringVar(&s.caFile, "ca-file", "", "file with the certificates of those who may sign a kafka destination's")
 	f.StringVar(&s.s3KeyIDFile, "s3-key-id-file", "", "file with the id of the key to a files destination's S3 storage")
 	f.StringVar(&s.s3SecretFile, "s3-secret-file", "", "file with the secret of that key")
 	f.StringArrayVar(&s.keyFiles, "signing-key-file", nil, "file with a key that requests to a webhook are signed with; once or twice")

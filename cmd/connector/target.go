@@ -13,7 +13,7 @@ import (
 // newDestination makes the destination that an order names.
 func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destination, error) {
 	named := 0
-	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil, order.Files != nil} {
+	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil, order.Files != nil, order.Kafka != nil, order.NATS != nil} {
 		if is {
 			named++
 		}
@@ -21,7 +21,7 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 	fields := slices.Sorted(maps.Keys(order.Traits))
 	switch {
 	case named != 1:
-		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta, google and files")
+		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta, google, files, kafka and nats")
 	case order.Webhook != nil:
 		return destination.NewWebhook(destination.WebhookConfig{
 			URL: order.Webhook.URL, TokenFile: flags.tokenFile, KeyFiles: flags.keyFiles,
@@ -38,6 +38,13 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 		})
 	case order.Google != nil:
 		return destination.NewGoogle(destination.GoogleConfig{Google: *order.Google, KeyFile: flags.tokenFile, Fields: fields})
+	}
+	telling := destination.Telling{Audience: order.Audience, Sync: order.Sync}
+	switch {
+	case order.Kafka != nil:
+		return destination.NewKafka(destination.KafkaConfig{KafkaTarget: *order.Kafka, PasswordFile: flags.tokenFile, CAFile: flags.caFile, Telling: telling})
+	case order.NATS != nil:
+		return destination.NewNATS(destination.NATSConfig{NATSTarget: *order.NATS, PasswordFile: flags.tokenFile, CredentialsFile: flags.tokenFile, Telling: telling})
 	}
 	if order.Files != nil {
 		return destination.NewFiles(destination.FilesConfig{

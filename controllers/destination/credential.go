@@ -35,6 +35,10 @@ func Credentials(d *v1alpha1.Destination) []Credential {
 		return []Credential{token(d.Spec.GoogleCustomerMatch.CredentialsSecretRef, "spec.googleCustomerMatch.credentialsSecretRef")}
 	case d.Spec.Files != nil && d.Spec.Files.S3 != nil:
 		return s3Credentials(d.Spec.Files.S3)
+	case d.Spec.Kafka != nil:
+		return kafkaCredentials(d.Spec.Kafka)
+	case d.Spec.NATS != nil:
+		return natsCredentials(d.Spec.NATS)
 	}
 	return nil
 }
@@ -64,4 +68,30 @@ func webhookCredentials(w *v1alpha1.WebhookDestination) []Credential {
 			fmt.Sprintf("signing-%d", i), fmt.Sprintf("%s-%d", workload.SigningDirectory, i)})
 	}
 	return out
+}
+
+// numbered is one of several credentials, each in a directory of its own.
+func numbered(i int, ref v1alpha1.SecretKeyReference, field, flag string) Credential {
+	return Credential{ref, field, flag, fmt.Sprintf("secret-%d", i), fmt.Sprintf("%s-%d", workload.SecretDirectory, i)}
+}
+
+func kafkaCredentials(k *v1alpha1.KafkaDestination) []Credential {
+	var out []Credential
+	if k.SASL != nil {
+		out = append(out, numbered(0, k.SASL.PasswordSecretRef, "spec.kafka.sasl.passwordSecretRef", "--token-file"))
+	}
+	if k.TLS != nil && k.TLS.CASecretRef != nil {
+		out = append(out, numbered(1, *k.TLS.CASecretRef, "spec.kafka.tls.caSecretRef", "--ca-file"))
+	}
+	return out
+}
+
+func natsCredentials(n *v1alpha1.NATSDestination) []Credential {
+	switch {
+	case n.PasswordSecretRef != nil:
+		return []Credential{token(*n.PasswordSecretRef, "spec.nats.passwordSecretRef")}
+	case n.CredentialsSecretRef != nil:
+		return []Credential{token(*n.CredentialsSecretRef, "spec.nats.credentialsSecretRef")}
+	}
+	return nil
 }

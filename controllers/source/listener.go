@@ -96,6 +96,9 @@ func ListenOrder(s *v1alpha1.Source) run.ListenOrder {
 // mechanisms are Kafka's words for what a Source calls them.
 var mechanisms = map[string]string{"Plain": "PLAIN", "ScramSHA256": "SCRAM-SHA-256", "ScramSHA512": "SCRAM-SHA-512"}
 
+// Mechanism is Kafka's word for a login of the API's.
+func Mechanism(name string) string { return mechanisms[name] }
+
 func kafka(k *v1alpha1.KafkaSource, consumer string) *run.Kafka {
 	out := &run.Kafka{
 		Brokers: k.Brokers, Topics: k.Topics, ConsumerGroup: k.ConsumerGroup, Latest: k.StartFrom == v1alpha1.StartLatest,

@@ -69,6 +69,21 @@ func bucket() *v1alpha1.Destination {
 	return d
 }
 
+func topic() *v1alpha1.Destination {
+	d := mailer()
+	d.Spec.Webhook, d.Spec.Kafka = nil, &v1alpha1.KafkaDestination{Brokers: []string{"kafka.test:9093"}, Topic: "members",
+		TLS:  &v1alpha1.KafkaTLS{CASecretRef: &v1alpha1.SecretKeyReference{Name: "kafka", Key: "ca.crt"}},
+		SASL: &v1alpha1.KafkaSASL{Mechanism: "ScramSHA512", Username: "kohort", PasswordSecretRef: v1alpha1.SecretKeyReference{Name: "kafka", Key: "password"}},
+	}
+	return d
+}
+
+func subject() *v1alpha1.Destination {
+	d := mailer()
+	d.Spec.Webhook, d.Spec.NATS = nil, &v1alpha1.NATSDestination{URLs: []string{"tls://nats.test:4222"}, Subject: "members.vip", CredentialsSecretRef: &v1alpha1.SecretKeyReference{Name: "nats", Key: "creds"}}
+	return d
+}
+
 // evaluated are the facts of a Sync that nothing is missing for.
 func evaluated(d *v1alpha1.Destination) Facts {
 	generation := int64(4)
@@ -94,7 +109,7 @@ func TestGolden(t *testing.T) {
 		name  string
 		d     *v1alpha1.Destination
 		drain bool
-	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"files", claim(), false}, {"s3", bucket(), false}, {"drain", mailer(), true}} {
+	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"files", claim(), false}, {"s3", bucket(), false}, {"kafka", topic(), false}, {"nats", subject(), false}, {"drain", mailer(), true}} {
 		t.Run(c.name, func(t *testing.T) {
 			job, err := Deliver(vip(), evaluated(c.d), start, "0123456789abcdef", images)
 			if c.drain {

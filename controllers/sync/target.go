@@ -5,6 +5,7 @@ import (
 
 	"kohort.dev/kohort/api/v1alpha1"
 	"kohort.dev/kohort/controllers/internal/workload"
+	"kohort.dev/kohort/controllers/source"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -35,6 +36,11 @@ func setTarget(order *run.SyncOrder, d v1alpha1.DestinationSpec) {
 		}
 	case d.Files != nil:
 		order.Files = files(d.Files)
+	case d.Kafka != nil:
+		order.Kafka = kafka(d.Kafka)
+	case d.NATS != nil:
+		n := d.NATS
+		order.NATS = &run.NATSTarget{URLs: n.URLs, Subject: n.Subject, User: n.Username, Credentials: n.CredentialsSecretRef != nil}
 	}
 }
 
@@ -49,6 +55,14 @@ func files(f *v1alpha1.FilesDestination) *run.FileTarget {
 	}
 	if f.S3 != nil {
 		out.S3 = &run.S3{Endpoint: f.S3.Endpoint, Region: f.S3.Region, PathStyle: f.S3.PathStyle, Keys: f.S3.AccessKeyIDSecretRef != nil}
+	}
+	return out
+}
+
+func kafka(k *v1alpha1.KafkaDestination) *run.KafkaTarget {
+	out := &run.KafkaTarget{Brokers: k.Brokers, Topic: k.Topic, TLS: k.TLS != nil, CA: k.TLS != nil && k.TLS.CASecretRef != nil}
+	if k.SASL != nil {
+		out.Mechanism, out.User = source.Mechanism(k.SASL.Mechanism), k.SASL.Username
 	}
 	return out
 }

@@ -87,7 +87,9 @@ type fileRecord struct {
 	Audience string `json:"audience"`
 	ID       string `json:"id"`
 	// Version grows with every change of an id: of several records of one id that with the greatest counts.
-	Version     uint64          `json:"version"`
+	Version uint64 `json:"version"`
+	// Entry is Operation.Entry.
+	Entry       uint64          `json:"entry"`
 	Identifiers json.RawMessage `json:"identifiers"`
 	Traits      json.RawMessage `json:"traits"`
 }
@@ -96,7 +98,7 @@ func (f *Files) records(operations []Operation) []fileRecord {
 	out := make([]fileRecord, len(operations))
 	for i, o := range operations {
 		out[i] = fileRecord{
-			Op: o.Op, Audience: f.config.Audience, ID: o.ID, Version: o.Version,
+			Op: o.Op, Audience: f.config.Audience, ID: o.ID, Version: o.Version, Entry: o.Entry,
 			Identifiers: json.RawMessage(object(o.Identifiers)), Traits: json.RawMessage(object(o.Traits)),
 		}
 	}

@@ -28,9 +28,9 @@ func encodeCSV(records []fileRecord) ([]byte, error) {
 	var out bytes.Buffer
 	w := csv.NewWriter(&out)
 	w.UseCRLF = true
-	_ = w.Write([]string{"op", "audience", "id", "version", "identifiers", "traits"}) // Error has it
+	_ = w.Write([]string{"op", "audience", "id", "version", "entry", "identifiers", "traits"}) // Error has it
 	for _, r := range records {
-		_ = w.Write([]string{string(r.Op), r.Audience, r.ID, strconv.FormatUint(r.Version, 10), string(r.Identifiers), string(r.Traits)})
+		_ = w.Write([]string{string(r.Op), r.Audience, r.ID, strconv.FormatUint(r.Version, 10), strconv.FormatUint(r.Entry, 10), string(r.Identifiers), string(r.Traits)})
 	}
 	w.Flush()
 	return out.Bytes(), w.Error()
@@ -54,6 +54,7 @@ type parquetRecord struct {
 	Audience    string `parquet:"audience,dict"`
 	ID          string `parquet:"id"`
 	Version     uint64 `parquet:"version"`
+	Entry       uint64 `parquet:"entry"`
 	Identifiers string `parquet:"identifiers,json"`
 	Traits      string `parquet:"traits,json"`
 }
@@ -61,7 +62,7 @@ type parquetRecord struct {
 func encodeParquet(records []fileRecord) ([]byte, error) {
 	rows := make([]parquetRecord, len(records))
 	for i, r := range records {
-		rows[i] = parquetRecord{string(r.Op), r.Audience, r.ID, r.Version, string(r.Identifiers), string(r.Traits)}
+		rows[i] = parquetRecord{string(r.Op), r.Audience, r.ID, r.Version, r.Entry, string(r.Identifiers), string(r.Traits)}
 	}
 	var out bytes.Buffer
 	w := parquet.NewGenericWriter[parquetRecord](&out, parquet.Compression(&parquet.Snappy))

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -41,17 +42,18 @@ func filesIn(t *testing.T, target run.FileTarget, keys ...string) *Files {
 func versioned() Batch {
 	b := Batch{Key: two.Key, Operations: append([]Operation(nil), two.Operations...)}
 	b.Operations[0].Version, b.Operations[1].Version = 8, 9
+	b.Operations[1].Entry = 3
 	b.Operations[1].Traits = map[string]json.RawMessage{"plan": []byte(`"=1+1, \"pro\"\n|b;"`), "city": []byte("null")}
 	return b
 }
 
 func TestFilesFormats(t *testing.T) {
-	removed := []string{"remove", "vip", "11111111-1111-5111-8111-111111111111", "8", `{"email":["ada@example.com"]}`, `{}`}
-	entered := []string{"upsert", "vip", "22222222-2222-5222-8222-222222222222", "9", `{"email":["alan@example.com"],"userId":["u2"]}`, `{"city":null,"plan":"=1+1, \"pro\"\n|b;"}`}
+	removed := []string{"remove", "vip", "11111111-1111-5111-8111-111111111111", "8", "0", `{"email":["ada@example.com"]}`, `{}`}
+	entered := []string{"upsert", "vip", "22222222-2222-5222-8222-222222222222", "9", "3", `{"email":["alan@example.com"],"userId":["u2"]}`, `{"city":null,"plan":"=1+1, \"pro\"\n|b;"}`}
 	for format, read := range map[string]func([]byte) ([][]string, error){
 		"CSV": func(content []byte) ([][]string, error) {
 			rows, err := csv.NewReader(bytes.NewReader(content)).ReadAll()
-			if err == nil && !cmp.Equal(rows[0], []string{"op", "audience", "id", "version", "identifiers", "traits"}) {
+			if err == nil && !cmp.Equal(rows[0], []string{"op", "audience", "id", "version", "entry", "identifiers", "traits"}) {
 				err = errors.New("the head is " + strings.Join(rows[0], ","))
 			}
 			return rows[1:], err
@@ -62,14 +64,14 @@ func TestFilesFormats(t *testing.T) {
 				if err := json.Unmarshal(line, &r); err != nil {
 					return nil, err
 				}
-				rows = append(rows, []string{string(r.Op), r.Audience, r.ID, string(rune('0' + r.Version)), string(r.Identifiers), string(r.Traits)})
+				rows = append(rows, []string{string(r.Op), r.Audience, r.ID, fmt.Sprint(r.Version), fmt.Sprint(r.Entry), string(r.Identifiers), string(r.Traits)})
 			}
 			return rows, nil
 		},
 		"Parquet": func(content []byte) (rows [][]string, err error) {
 			records, err := parquet.Read[parquetRecord](bytes.NewReader(content), int64(len(content)))
 			for _, r := range records {
-				rows = append(rows, []string{r.Op, r.Audience, r.ID, string(rune('0' + r.Version)), r.Identifiers, r.Traits})
+				rows = append(rows, []string{r.Op, r.Audience, r.ID, fmt.Sprint(r.Version), fmt.Sprint(r.Entry), r.Identifiers, r.Traits})
 			}
 			return rows, err
 		},

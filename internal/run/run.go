@@ -148,6 +148,8 @@ type SyncOrder struct {
 	Meta        *Meta             `json:"meta,omitempty"`
 	Google      *Google           `json:"google,omitempty"`
 	Files       *FileTarget       `json:"files,omitempty"`
+	Kafka       *KafkaTarget      `json:"kafka,omitempty"`
+	NATS        *NATSTarget       `json:"nats,omitempty"`
 }
 
 // TestOrder tells a connector to show what a destination is sent of one record: the one in the file that the flag
@@ -191,6 +193,26 @@ type FileTarget struct {
 	Format string `json:"format"`         // CSV, JSONL or Parquet
 	Root   string `json:"root,omitempty"` // directory that the claim is mounted at
 	S3     *S3    `json:"s3,omitempty"`   // of an s3:// URL
+}
+
+// KafkaTarget names a topic. The user's password is in the file that the flag --token-file names, and, if CA says so,
+// certificates are in that of --ca-file.
+type KafkaTarget struct {
+	Brokers   []string `json:"brokers"` // host:port
+	Topic     string   `json:"topic"`
+	TLS       bool     `json:"tls,omitempty"`
+	CA        bool     `json:"ca,omitempty"`
+	Mechanism string   `json:"mechanism,omitempty"` // PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; empty: no login
+	User      string   `json:"user,omitempty"`
+}
+
+// NATSTarget names a subject of a stream of JetStream. The user's password, or, if Credentials says so, a file as nsc writes
+// it, is in the file that the flag --token-file names.
+type NATSTarget struct {
+	URLs        []string `json:"urls"`
+	Subject     string   `json:"subject"`
+	User        string   `json:"user,omitempty"`
+	Credentials bool     `json:"credentials,omitempty"`
 }
 
 // Segment names where Segment's calls are made. The write key is in the file that the flag --token-file names.

@@ -3,6 +3,7 @@ package s3test
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -34,14 +35,15 @@ func Start(t *testing.T) (string, *minio.Client) {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("versitygw is missing (%v): \"make bin/versitygw\" in the project's folder builds it", err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	var listening net.ListenConfig
+	free, err := listening.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := free.Addr().String()
 	_ = free.Close()
 	root, metadata := t.TempDir(), t.TempDir()
-	cmd := exec.Command(program, "--port", address, "--access", KeyID, "--secret", Secret, "--quiet", "posix", "--sidecar", metadata, root)
+	cmd := exec.CommandContext(context.Background(), program, "--port", address, "--access", KeyID, "--secret", Secret, "--quiet", "posix", "--sidecar", metadata, root) // ended by the cleanup, which waits
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
