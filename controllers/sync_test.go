@@ -192,10 +192,7 @@ spec: {platformRef: {name: shop}, sql: {driver: postgres, dsnSecretRef: {name: d
 	s.Expect(message).To(gomega.HavePrefix("spec.destinations[table].mode: Append sends each entry as an event, and Destination table (sql) holds a row per customer"))
 	s.change("vip", audience, func() { audience.Spec.Destinations[1].Mode = v1alpha1.SyncUpsert })
 	s.evaluate("vip")
-	s.Eventually(func(g gomega.Gomega) {
-		s.get("vip-table", sync)
-		g.Expect(sync.Spec.Mode).To(gomega.Equal(v1alpha1.SyncUpsert))
-	}).Should(gomega.Succeed())
+	s.Expect(s.job(v1alpha1.SyncLabel, "vip-table").Spec.Template.Spec.Containers[0].Env[0].Value).To(gomega.ContainSubstring(`"mode":"Upsert"`))
 }
 
 // A Destination that takes one run at a time gets one at a time, whichever Sync it is of; others do not wait for it.
