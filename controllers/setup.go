@@ -131,6 +131,7 @@ const (
 	indexSecret      = "kohort.dev/secret"
 	indexAudience    = "kohort.dev/audience"
 	indexDestination = "kohort.dev/destination"
+	indexSuppress    = "kohort.dev/suppress"
 )
 
 func index(ctx context.Context, indexer client.FieldIndexer) error {
@@ -148,6 +149,7 @@ func index(ctx context.Context, indexer client.FieldIndexer) error {
 		{&v1alpha1.Audience{}, indexDestination, value(audienceDestinations)},
 		{&v1alpha1.Destination{}, indexPlatform, value(func(d *v1alpha1.Destination) []string { return []string{d.Spec.PlatformRef.Name} })},
 		{&v1alpha1.Destination{}, indexSecret, value(destinationSecrets)},
+		{&v1alpha1.Destination{}, indexSuppress, value(destinationSuppressors)},
 		{&v1alpha1.Sync{}, indexPlatform, value(func(s *v1alpha1.Sync) []string { return []string{s.Spec.PlatformRef.Name} })},
 		{&v1alpha1.Sync{}, indexAudience, value(func(s *v1alpha1.Sync) []string { return []string{s.Spec.AudienceRef.Name} })},
 		{&v1alpha1.Sync{}, indexDestination, value(func(s *v1alpha1.Sync) []string { return []string{s.Spec.DestinationRef.Name} })},
@@ -186,6 +188,14 @@ func destinationSecrets(d *v1alpha1.Destination) []string {
 	var names []string
 	for _, c := range destination.Credentials(d) {
 		names = append(names, c.Ref.Name)
+	}
+	return names
+}
+
+func destinationSuppressors(d *v1alpha1.Destination) []string {
+	var names []string
+	for _, ref := range d.Spec.Suppress {
+		names = append(names, ref.Name)
 	}
 	return names
 }

@@ -82,6 +82,16 @@ func (r *syncReconciler) facts(ctx context.Context, s *v1alpha1.Sync) (sync.Fact
 		return facts, err
 	}
 	facts.Destination = d
+	for _, ref := range d.Spec.Suppress {
+		other := &v1alpha1.Audience{}
+		if found, err = r.find(ctx, s.Namespace, ref.Name, other); err != nil {
+			return facts, err
+		}
+		if !found {
+			other = nil
+		}
+		facts.Suppress = append(facts.Suppress, other)
+	}
 	facts.Secret, err = r.credentials(ctx, d)
 	return facts, err
 }
@@ -135,6 +145,8 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 		return outcome.Done(v1alpha1.ReasonSuspended, suspended).Again(settle(records))
 	case missing != nil:
 		return missing.Again(settle(records))
+	case sync.Hold(facts) != "":
+		return outcome.Wait(v1alpha1.ReasonSuppressionNotReady, sync.Hold(facts)).Again(until(next, r.now())).Again(settle(records))
 	case busy != "" && verdict.Outcome == nil:
 		return outcome.Progress(v1alpha1.ReasonDestinationBusy, busy).Again(busyPause)
 	case busy != "":
@@ -222,15 +234,21 @@ func (r *syncReconciler) setup(mgr ctrl.Manager, o Options) error {
 		Owns(&batchv1.Job{}).
 		Watches(&corev1.Pod{}, byLabel(v1alpha1.SyncLabel, naming.ComponentSync)).
 		Watches(&v1alpha1.Audience{}, byIndex(c, &v1alpha1.SyncList{}, indexAudience), builder.WithPredicates(evaluated())).
+		Watches(&v1alpha1.Audience{}, throughDestinations(c, indexSuppress), builder.WithPredicates(evaluated())).
 		Watches(&v1alpha1.Destination{}, byIndex(c, &v1alpha1.SyncList{}, indexDestination), builder.WithPredicates(asked())).
 		Watches(&v1alpha1.Platform{}, byIndex(c, &v1alpha1.SyncList{}, indexPlatform), builder.WithPredicates(platformServes())).
-		WatchesMetadata(secretMetadata(), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			var requests []reconcile.Request
-			for _, d := range referring(ctx, c, &v1alpha1.DestinationList{}, indexSecret, o.GetNamespace(), o.GetName()) {
-				requests = append(requests, referring(ctx, c, &v1alpha1.SyncList{}, indexDestination, d.Namespace, d.Name)...)
-			}
-			return requests
-		})).
+		WatchesMetadata(secretMetadata(), throughDestinations(c, indexSecret)).
 		WithOptions(o.controller()).
 		Complete(r)
+}
+
+// throughDestinations maps an object to the Syncs to each Destination that an index says names it.
+func throughDestinations(c client.Client, index string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, d := range referring(ctx, c, &v1alpha1.DestinationList{}, index, o.GetNamespace(), o.GetName()) {
+			requests = append(requests, referring(ctx, c, &v1alpha1.SyncList{}, indexDestination, d.Namespace, d.Name)...)
+		}
+		return requests
+	})
 }

@@ -214,6 +214,39 @@ func TestSyncsTakeTurns(t *testing.T) {
 	s.Eventually(func() []batchv1.Job { return s.jobs(v1alpha1.SyncLabel, "late-mailer") }).WithTimeout(30 * time.Second).Should(gomega.HaveLen(1))
 }
 
+// Until it is known who is suppressed nobody is added, and Ready says so; then a run delivers at once.
+func TestSyncKeepsTheSuppressedOut(t *testing.T) {
+	s := newScene(t)
+	s.apply(platformShop, strings.Replace(destinationMailer, "spec: {", "spec: {suppress: [{name: converted}], ", 1), audienceVIP)
+	s.serve("shop")
+	s.ready(&v1alpha1.Audience{}, "vip", metav1.ConditionFalse, v1alpha1.ReasonAwaitingEvaluation)
+	s.evaluate("vip")
+	sync := &v1alpha1.Sync{}
+	message := s.ready(sync, "vip-mailer", metav1.ConditionFalse, v1alpha1.ReasonSuppressionNotReady)
+	s.Expect(message).To(gomega.HavePrefix("spec.suppress[converted] of Destination mailer: there is no Audience converted"))
+	held := s.syncJob()
+	order := func(job *batchv1.Job) string { return job.Spec.Template.Spec.Containers[0].Env[0].Value }
+	s.Expect(order(held)).To(gomega.ContainSubstring(`"suppress":["converted"],"hold":true`))
+	s.succeed(held, run.Report{})
+	s.apply(strings.NewReplacer("{name: vip}", "{name: converted}", "[{name: mailer, schedule: 24h}]", "[]").Replace(audienceVIP))
+	s.Eventually(func(g gomega.Gomega) {
+		s.get("vip-mailer", sync)
+		c := meta.FindStatusCondition(sync.Status.Conditions, v1alpha1.ConditionReady)
+		g.Expect(c.Message).To(gomega.ContainSubstring("has not evaluated generation 1 of Audience converted yet"))
+	}).Should(gomega.Succeed())
+	s.evaluate("converted")
+	s.Eventually(func(g gomega.Gomega) {
+		s.get("vip-mailer", sync)
+		g.Expect(sync.Status.LastRun.Name).NotTo(gomega.Equal(held.Name))
+	}).Should(gomega.Succeed())
+	job := &batchv1.Job{}
+	s.get(sync.Status.LastRun.Name, job)
+	s.Expect(order(job)).NotTo(gomega.ContainSubstring("hold"))
+	s.succeed(job, run.Report{Added: 1, Members: 1, Suppressed: 3})
+	s.ready(sync, "vip-mailer", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	s.Expect(sync.Status.LastRun.Suppressed).To(gomega.BeEquivalentTo(3))
+}
+
 // A failure that only a person can mend stalls; a mended Destination is tried at once.
 func TestSyncStallsAndIsMended(t *testing.T) {
 	s := newScene(t)

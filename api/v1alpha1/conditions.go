@@ -100,6 +100,9 @@ const (
 	ReasonVolumeCannotGrow = "VolumeCannotGrow"
 	// ReasonMembersLeft (Event): a Sync went although its members could not be taken out of the destination.
 	ReasonMembersLeft = "MembersLeft"
+	// ReasonSuppressionNotReady : an Audience of the Destination's spec.suppress is not there or not evaluated, so nobody
+	// is added.
+	ReasonSuppressionNotReady = "SuppressionNotReady"
 	// ReasonDestinationBusy : as many runs deliver to the Destination as its spec.rateLimit.concurrency lets at a time.
 	ReasonDestinationBusy = "DestinationBusy"
 	// ReasonReconcileError : the API server refused or did not answer; the controller tries again. The message says what.

@@ -42,6 +42,13 @@ type DestinationSpec struct {
 	// retry says how often and how long a run tries again.
 	// +optional
 	Retry *Retry `json:"retry,omitempty"`
+	// suppress names Audiences of the same Platform whose members never leave to this destination: they are not added, and
+	// they are taken out where they were, in every mode. Nobody is added until each of them has been evaluated.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Suppress []LocalReference `json:"suppress,omitempty"`
 	// suspend stops every run to this destination.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`

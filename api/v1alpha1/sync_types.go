@@ -104,6 +104,9 @@ type SyncRun struct {
 	// rejected is the number of rows that the destination refused for good.
 	// +optional
 	Rejected int64 `json:"rejected"`
+	// suppressed is the number of members who are kept from the destination by its spec.suppress.
+	// +optional
+	Suppressed int64 `json:"suppressed,omitempty"`
 	// retried is the number of requests that were sent again.
 	// +optional
 	Retried int64 `json:"retried,omitempty"`
@@ -126,6 +129,7 @@ type SyncRun struct {
 // +kubebuilder:printcolumn:name="Last-Sync",type=date,JSONPath=`.status.lastRun.finished`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Suppressed",type=integer,priority=1,JSONPath=`.status.lastRun.suppressed`
 // +kubebuilder:printcolumn:name="Status",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 type Sync struct {
 	metav1.TypeMeta   `json:",inline"`

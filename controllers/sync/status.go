@@ -75,14 +75,14 @@ func Describe(r run.Report) string {
 	return runs.Describe(
 		runs.Amount{Word: "members held", N: r.Members},
 		runs.Amount{Word: "added", N: r.Added}, runs.Amount{Word: "updated", N: r.Updated}, runs.Amount{Word: "removed", N: r.Removed},
-		runs.Amount{Word: "rejected", N: r.Rejected})
+		runs.Amount{Word: "rejected", N: r.Rejected}, runs.Amount{Word: "suppressed", N: r.Suppressed})
 }
 
 // Run is a record as the status shows it.
 func Run(r *runs.Record) v1alpha1.SyncRun {
 	return v1alpha1.SyncRun{
 		Run: r.Run, Added: r.Report.Added, Updated: r.Report.Updated, Removed: r.Report.Removed,
-		Rejected: r.Report.Rejected, Retried: r.Report.Retried, Revision: r.Report.Revision,
+		Rejected: r.Report.Rejected, Retried: r.Report.Retried, Revision: r.Report.Revision, Suppressed: r.Report.Suppressed,
 	}
 }
 
@@ -96,7 +96,7 @@ func Remembered(s *v1alpha1.Sync) *runs.Record {
 
 func record(r v1alpha1.SyncRun) *runs.Record {
 	return &runs.Record{Run: r.Run, Report: run.Report{
-		Added: r.Added, Updated: r.Updated, Removed: r.Removed, Rejected: r.Rejected, Retried: r.Retried, Revision: r.Revision,
+		Added: r.Added, Updated: r.Updated, Removed: r.Removed, Rejected: r.Rejected, Retried: r.Retried, Revision: r.Revision, Suppressed: r.Suppressed,
 	}}
 }
 

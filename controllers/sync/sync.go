@@ -26,6 +26,7 @@ type Facts struct {
 	Platform    facts.Platform
 	Audience    *v1alpha1.Audience    // nil when there is none
 	Destination *v1alpha1.Destination // nil when there is none
+	Suppress    []*v1alpha1.Audience  // that the Destination names in spec.suppress, in its order; nil where there is none
 	Secret      *facts.Secret         // that the Destination names: the first that is missing, if one is; nil when it names none
 }
 
@@ -45,6 +46,9 @@ func Order(s *v1alpha1.Sync, d *v1alpha1.Destination) run.SyncOrder {
 		Mode: string(s.Spec.Mode), Identifiers: s.Spec.Identifiers, Traits: s.Spec.Traits,
 	}
 	order.Delivery = delivery(d.Spec)
+	for _, other := range d.Spec.Suppress {
+		order.Suppress = append(order.Suppress, other.Name)
+	}
 	setTarget(&order, d.Spec)
 	return order
 }
@@ -69,6 +73,14 @@ func Wish(s *v1alpha1.Sync, f Facts) (runs.Wish, error) {
 	if status := f.Audience.Status; status.RolledBackTo != nil && status.Revision != nil {
 		more = append(more, *status.Revision) // members that were brought back are delivered at once, and so are those of the rule again
 	}
+	if len(f.Suppress) > 0 { // who is suppressed by another rule is dealt with at once
+		more = append(more, Hold(f) != "")
+		for _, other := range f.Suppress {
+			if other != nil && other.Status.EvaluatedGeneration != nil {
+				more = append(more, *other.Status.EvaluatedGeneration)
+			}
+		}
+	}
 	if wish.Order, err = runs.Fingerprint(Order(s, f.Destination), more...); err != nil {
 		return runs.Wish{}, err
 	}
@@ -83,7 +95,9 @@ func Wish(s *v1alpha1.Sync, f Facts) (runs.Wish, error) {
 func Deliver(s *v1alpha1.Sync, f Facts, start runs.Start, fingerprint string, images workload.Images) (*batchv1ac.JobApplyConfiguration, error) {
 	generation, _ := f.EvaluatedGeneration()
 	job := workload.Job{Name: start.Name, Slot: start.Slot, Order: fingerprint, Generation: generation, Request: start.Request}
-	return build(s, f.Destination, Order(s, f.Destination), job, images)
+	order := Order(s, f.Destination)
+	order.Hold = Hold(f) != ""
+	return build(s, f.Destination, order, job, images)
 }
 
 // Drain is the Job that takes every member out of the Destination before the Sync goes.

@@ -140,6 +140,8 @@ type SyncOrder struct {
 	Slot        time.Time         `json:"slot"`
 	Identifiers []string          `json:"identifiers,omitempty"` // types to send; empty: all
 	Traits      map[string]string `json:"traits,omitempty"`      // field at the destination -> trait
+	Suppress    []string          `json:"suppress,omitempty"`    // audiences whose members must not be at the destination
+	Hold        bool              `json:"hold,omitempty"`        // add and change nobody, but take out who has to go
 	Drain       bool              `json:"drain,omitempty"`       // take every member out, whatever the audience says
 	Delivery    *Delivery         `json:"delivery,omitempty"`    // nil: as fast as the destination answers
 	Webhook     *Webhook          `json:"webhook,omitempty"`
@@ -261,6 +263,8 @@ type Report struct {
 	Pending  int64 `json:"pending,omitempty"`
 	Members  int64 `json:"members,omitempty"`
 	Revision int64 `json:"revision,omitempty"`
+	// Suppressed members are kept from the destination.
+	Suppressed int64 `json:"suppressed,omitempty"`
 
 	// Both.
 	Rejected   int64       `json:"rejected,omitempty"`

@@ -22,6 +22,7 @@ const (
 	reasonEvaluationFailed = "EvaluationFailed"
 	reasonRowsRejected     = "RowsRejected"
 	reasonInvalidSpec      = "InvalidSpec"
+	reasonSuppression      = "SuppressionNotReady"
 )
 
 // ask puts a question to the warehouse until it is answered, fails for good, or askPatience is over.

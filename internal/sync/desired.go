@@ -19,13 +19,21 @@ import (
 
 // rosterSQL gives the surviving ordinals of the members, and the newest revision by which each entered. raw is a condition
 // on the ordinals that rows were written with, which bounds what is read.
-func rosterSQL(raw string) string {
-	return "SELECT " + profile.Root("m") + ` AS whose, max(m.revision) AS entry
-FROM (SELECT profile, revision FROM memberships FINAL WHERE audience = @audience AND deleted = 0 AND ` + raw + ") AS m " + profile.Join("m") + "\nGROUP BY whose"
+//
+// Who is suppressed is no member. They are told by their own rows in the same scan, and not by a list of them all.
+func (a *audience) rosterSQL(raw string) string {
+	source, newest, having := "audience = @audience", "max(m.revision)", ""
+	if len(a.suppress) > 0 {
+		source, newest = "(audience = @audience OR audience IN @suppress)", "maxIf(m.revision, m.audience = @audience)"
+		having = "\nHAVING entry > 0 AND max(m.audience IN @suppress) = 0"
+	}
+	return "SELECT " + profile.Root("m") + " AS whose, " + newest + ` AS entry
+FROM (SELECT audience, profile, revision FROM memberships FINAL WHERE ` + source + " AND deleted = 0 AND " + raw + ") AS m " + profile.Join("m") +
+		"\nGROUP BY whose" + having
 }
 
 // membersSQL gives the surviving ordinals of the members.
-func membersSQL() string { return "SELECT whose FROM (" + rosterSQL(everything) + ")" }
+func (a *audience) membersSQL() string { return "SELECT whose FROM (" + a.rosterSQL(everything) + ")" }
 
 // sentSQL gives, of surviving ordinals, the newest entry that the destination took under whatever ordinal and id.
 func sentSQL() string {
@@ -49,6 +57,8 @@ type audience struct {
 	salt string
 	sync string // the Sync's name
 	rule rule
+	// suppress names audiences whose members must not be at the destination.
+	suppress []string
 }
 
 // saltOf says in one text what a payload's hash must change with beside the customer's own data: another mapping of
@@ -64,7 +74,7 @@ func saltOf(traits map[string]string, holder string) string {
 func (a *audience) args(more ...any) []any {
 	return append(more, clickhouse.Named("audience", a.name), clickhouse.Named("types", a.types),
 		clickhouse.Named("traits", a.names()), clickhouse.Named("salt", a.salt),
-		clickhouse.Named("sync", a.sync), clickhouse.Named("holder", a.rule.holder))
+		clickhouse.Named("suppress", a.suppress), clickhouse.Named("sync", a.sync), clickhouse.Named("holder", a.rule.holder))
 }
 
 // names lists the traits to send, each once. A place in it, counted from 1, stands for the trait in queries.
@@ -75,7 +85,7 @@ func (a *audience) names() []string {
 // size counts the members, and those of them that have no public id: the engine writes both in one go, so that any are
 // a sign of damage.
 func (a *audience) size(ctx context.Context) (members, nameless uint64, err error) {
-	query := "SELECT count(), countIf(whose NOT IN (SELECT profile FROM profiles)) FROM (" + membersSQL() + ")"
+	query := "SELECT count(), countIf(whose NOT IN (SELECT profile FROM profiles)) FROM (" + a.membersSQL() + ")"
 	err = ask(ctx, func(ctx context.Context) error {
 		return a.conn.QueryRow(ctx, query, a.args()...).Scan(&members, &nameless)
 	})
@@ -143,7 +153,7 @@ LEFT JOIN (SELECT whose, sum(latest) AS hash%s
 	entry, sent := "0::UInt64", "0::UInt64"
 	if content || a.rule.mode == ModeAppend {
 		entry = "e.entry"
-		joins += "\nLEFT JOIN (" + rosterSQL(raw) + ") AS e ON e.whose = p.whose"
+		joins += "\nLEFT JOIN (" + a.rosterSQL(raw) + ") AS e ON e.whose = p.whose"
 	}
 	if !content && a.rule.mode == ModeAppend {
 		sent = "s.sent"
@@ -171,7 +181,7 @@ func (a *audience) ordinals(ctx context.Context, ids []uuid.UUID) ([]uint64, err
 	var profiles []uint64
 	err := ask(ctx, func(ctx context.Context) error {
 		profiles = profiles[:0]
-		rows, err := a.conn.Query(ctx, idsSQL+"toString(id) IN @ids AND profile IN ("+membersSQL()+") ORDER BY whose",
+		rows, err := a.conn.Query(ctx, idsSQL+"toString(id) IN @ids AND profile IN ("+a.membersSQL()+") ORDER BY whose",
 			a.args(clickhouse.Named("ids", texts))...)
 		if err != nil {
 			return err
@@ -195,7 +205,7 @@ func (a *audience) ordinals(ctx context.Context, ids []uuid.UUID) ([]uint64, err
 
 // hashes reads the members with ids in a span, ordered by id.
 func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error] {
-	ids := idsSQL + "profile IN (" + membersSQL() + ") AND " + in.condition("toString(id)")
+	ids := idsSQL + "profile IN (" + a.membersSQL() + ") AND " + in.condition("toString(id)")
 	return func(yield func(wanted, error) bool) {
 		rows, err := a.conn.Query(ctx, a.payloadSQL(ids, everything, false), a.args()...)
 		if err != nil {
@@ -224,7 +234,7 @@ func (a *audience) hashes(ctx context.Context, in span) iter.Seq2[wanted, error]
 func (a *audience) load(ctx context.Context, profiles []uint64, membersOnly bool) ([]*member, error) {
 	ids := idsSQL + "profile IN (SELECT ordinal FROM list)"
 	if membersOnly {
-		ids += " AND profile IN (" + membersSQL() + ")"
+		ids += " AND profile IN (" + a.membersSQL() + ")"
 	}
 	// Their own rows, and those that were written under ordinals that were merged into them.
 	raw := `profile IN (SELECT ordinal FROM list UNION ALL SELECT profile FROM profile_overrides FINAL WHERE survivor IN (SELECT ordinal FROM list))`

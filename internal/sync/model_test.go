@@ -15,27 +15,29 @@ import (
 
 // model is the naive idea of what the warehouse was told.
 type model struct {
-	base      uint64 // first ordinal, so that schedules share a warehouse
-	audience  string
-	people    map[uint64]person                  // by ordinal
-	set       map[uint64]uint64                  // when the trait of an ordinal was set
-	into      map[uint64]uint64                  // merged -> survivor
-	entered   map[uint64]uint64                  // the revision by which a member entered
-	owners    map[string]uint64                  // by every id that ever was: its ordinal
-	sent      map[string]uint64                  // the newest entry that the receiver took, by id
-	was       map[string][]destination.Operation // what there was to send, by id, oldest first
-	generated int
+	base       uint64 // first ordinal, so that schedules share a warehouse
+	audience   string
+	people     map[uint64]person                  // by ordinal
+	set        map[uint64]uint64                  // when the trait of an ordinal was set
+	into       map[uint64]uint64                  // merged -> survivor
+	entered    map[uint64]uint64                  // the revision by which a member entered
+	owners     map[string]uint64                  // by every id that ever was: its ordinal
+	sent       map[string]uint64                  // the newest entry that the receiver took, by id
+	was        map[string][]destination.Operation // what there was to send, by id, oldest first
+	suppressed map[uint64]bool                    // ordinals that must not be at the receiver
+	generated  int
 }
 
 // newModel makes so many people, of whom the first is a member, and tells the warehouse.
 func newModel(base uint64, w *world, count int) *model {
 	m := &model{base: base, audience: fmt.Sprint("a", base), people: map[uint64]person{}, set: map[uint64]uint64{}, into: map[uint64]uint64{},
-		entered: map[uint64]uint64{}, owners: map[string]uint64{}, sent: map[string]uint64{}, was: map[string][]destination.Operation{}}
+		entered: map[uint64]uint64{}, owners: map[string]uint64{}, sent: map[string]uint64{}, was: map[string][]destination.Operation{}, suppressed: map[uint64]bool{}}
 	first := people(base+1, base+uint64(count))
 	w.know(first...)
 	for _, p := range first {
 		m.people[p.profile], m.set[p.profile], m.owners[p.id.String()] = p, w.version, p.profile
 	}
+	w.evaluate(m.audience + "-not")
 	w.enter(m.audience, first[0].profile)
 	m.entered[first[0].profile] = w.version
 	m.note()
@@ -54,6 +56,9 @@ func (m *model) members() map[string]destination.Operation {
 	all := map[string]destination.Operation{}
 	for n := range m.entered {
 		whose := m.resolve(n)
+		if m.isSuppressed(whose) {
+			continue
+		}
 		o := destination.Operation{Op: destination.OpUpsert, ID: m.people[whose].id.String(), Traits: map[string]json.RawMessage{"tariff": json.RawMessage("null")}}
 		names, newest := identifiers{}, uint64(0)
 		for other, p := range m.people {
@@ -69,6 +74,22 @@ func (m *model) members() map[string]destination.Operation {
 		all[o.ID] = o
 	}
 	return all
+}
+
+// isSuppressed says whether a survivor must not be at the receiver.
+func (m *model) isSuppressed(whose uint64) bool {
+	for n := range m.suppressed {
+		if m.resolve(n) == whose {
+			return true
+		}
+	}
+	return false
+}
+
+// mustGo says whether an id must not be at the receiver in a mode.
+func (m *model) mustGo(mode, id string, want map[string]destination.Operation) bool {
+	_, member := want[id]
+	return m.isSuppressed(m.resolve(m.owners[id])) || !member && (mode == ModeMirror || mode == ModeAddRemove)
 }
 
 // survivors are the ordinals that were not merged away.
@@ -87,7 +108,7 @@ func (m *model) survivors() []uint64 {
 func (m *model) change(t *rapid.T, w *world) {
 	defer m.note()
 	n := rapid.SampledFrom(m.survivors()).Draw(t, "who")
-	switch rapid.SampledFrom([]string{"enter", "enter", "leave", "trait", "trait", "merge", "id"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"enter", "enter", "leave", "trait", "trait", "merge", "id", "suppress"}).Draw(t, "change") {
 	case "enter":
 		if m.entered[n] == 0 {
 			w.membership(m.audience, 0, []uint64{n})
@@ -106,6 +127,18 @@ func (m *model) change(t *rapid.T, w *world) {
 		m.people[n] = p
 		w.describe([]uint64{n}, []string{"plan"}, []string{p.traits["plan"]})
 		m.set[n] = w.version
+	case "suppress":
+		if m.isSuppressed(n) {
+			for other := range maps.Clone(m.suppressed) {
+				if m.resolve(other) == n {
+					delete(m.suppressed, other)
+					w.membership(m.audience+"-not", 1, []uint64{other})
+				}
+			}
+			return
+		}
+		m.suppressed[n] = true
+		w.membership(m.audience+"-not", 0, []uint64{n})
 	case "merge":
 		other := rapid.SampledFrom(m.survivors()).Draw(t, "into")
 		if other == n {
@@ -203,7 +236,7 @@ func (m *model) bound(mode string, held map[string]destination.Operation) (n int
 		}
 	}
 	for id := range held {
-		if _, ok := want[id]; !ok && (mode == ModeMirror || mode == ModeAddRemove) {
+		if m.mustGo(mode, id, want) {
 			n++
 		}
 	}

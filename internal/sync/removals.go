@@ -18,9 +18,9 @@ const ownerBytes = 64 << 10
 // removeLeavers takes out the rows in a span that the destination is no longer to hold, those first that an earlier run
 // could not.
 func (s *session) removeLeavers(ctx context.Context, part span) error {
-	condition := "id NOT IN (SELECT id FROM (" + idsSQL + "profile IN (" + membersSQL() + ")))"
+	condition := "id NOT IN (SELECT id FROM (" + idsSQL + "profile IN (" + s.audience.membersSQL() + ")))"
 	if !s.rule.takesOut() {
-		condition = goneSQL()
+		condition = s.audience.goneSQL()
 	}
 	ids, err := s.state.ids(ctx, part, condition, s.audience.args()...)
 	if err != nil {
@@ -35,11 +35,17 @@ func (s *session) removeLeavers(ctx context.Context, part span) error {
 	return nil
 }
 
-// goneSQL selects the rows of customers whom the Platform knows no longer: they were erased, or expired. Who was merged
-// into another, or got another id, is not gone.
-func goneSQL() string {
-	return "if(profile = 0, id NOT IN (SELECT id FROM profiles FINAL), profile IN (SELECT h.profile FROM (SELECT DISTINCT profile FROM sync_state WHERE sync = @sync) AS h " +
-		profile.Join("h") + " WHERE " + profile.Root("h") + " NOT IN (SELECT profile FROM profiles)))"
+// goneSQL selects the rows of customers whom the Platform knows no longer, for they were erased, or expired, and of those who
+// are suppressed. Who was merged into another, or got another id, is not gone.
+func (a *audience) goneSQL() string {
+	root := profile.Root("h")
+	gone, byID := root+" NOT IN (SELECT profile FROM profiles)", "id NOT IN (SELECT id FROM profiles FINAL)"
+	if len(a.suppress) > 0 {
+		gone += " OR " + root + " IN (" + suppressedSQL() + ")"
+		byID += " OR id IN (SELECT id FROM (" + idsSQL + "profile IN (" + suppressedSQL() + ")))"
+	}
+	return "if(profile = 0, " + byID + ", profile IN (SELECT h.profile FROM (SELECT DISTINCT profile FROM sync_state WHERE sync = @sync) AS h " +
+		profile.Join("h") + " WHERE " + gone + "))"
 }
 
 // removeAll takes out every row in a span, also those whose removal was refused before.
@@ -152,10 +158,10 @@ func (s *session) replace(ctx context.Context, leaving []*heldRow) ([]task, erro
 
 // inherit says what to do about a member who owns an identifier of a row that is taken out. One who needs nothing, and under
 // whose id the destination does not hold the identifier yet, is sent nevertheless: it would be lost with the removal.
-// Append has another word for that: entries are sent by themselves.
+// Append has another word for that: entries are sent by themselves. So has a run that may not add anybody.
 func (s *session) inherit(heir *member, row *heldRow, kind, value string) action {
 	holds := row != nil && row.isHeld() && row.identifiers.has(kind, value)
-	if s.rule.mode == ModeAppend {
+	if s.rule.mode == ModeAppend || s.held {
 		if holds {
 			return nothing
 		}

@@ -50,6 +50,8 @@ type session struct {
 	sender   *sender
 	claim    *claim
 	tally    *tally
+	// held : nobody is added or changed in this run.
+	held bool
 	// given has the customers that were tried in this run and could not be delivered: they are counted, and not tried twice.
 	given map[uuid.UUID]bool
 }
@@ -70,7 +72,7 @@ func Run(ctx context.Context, config Config) (run.Report, error) {
 		Config: config, rule: rule,
 		audience: &audience{
 			conn: config.Warehouse, name: order.Audience, types: order.Identifiers, traits: order.Traits,
-			salt: saltOf(order.Traits, holder), sync: order.Sync, rule: rule,
+			salt: saltOf(order.Traits, holder), sync: order.Sync, rule: rule, suppress: order.Suppress,
 		},
 		state: &state{conn: config.Warehouse, sync: order.Sync, now: config.Clock.Now},
 		tally: newTally(),
@@ -183,17 +185,31 @@ func (s *session) follow(ctx context.Context, report *run.Report) error {
 	if nameless > 0 { // nothing was sent for them, and a success would hide it
 		return run.Fail(reasonPlatformNotReady, "%d members of audience %s have no profile id in the store; it may be half restored: look at the Platform's engine", nameless, s.audience.name)
 	}
+	kept, err := s.audience.suppressed(ctx)
+	if err != nil {
+		return err
+	}
+	report.Suppressed = int64(kept)
 	rows, open, err := s.state.size(ctx)
 	if err != nil {
 		return err
 	}
 	parts := spans(max(members, rows))
+	unknown := checkSuppression(ctx, s.Warehouse, s.Order)
+	var failure *run.Failure
+	if unknown != nil && !errors.As(unknown, &failure) {
+		return unknown // the store did not answer
+	}
+	s.held = unknown != nil || s.Order.Hold
 	if rows > 0 {
 		for _, part := range parts {
 			if err := s.removeLeavers(ctx, part); err != nil {
 				return err
 			}
 		}
+	}
+	if s.held {
+		return unknown
 	}
 	if open > 0 {
 		if err := s.deliverPending(ctx); err != nil {

@@ -15,10 +15,13 @@ import (
 // Sample is what a run would send of one member of the order's audience, the one whose profile is the oldest, as if the
 // destination did not hold it. It fails when the audience has no member.
 func Sample(ctx context.Context, conn driver.Conn, order run.SyncOrder) (destination.Operation, error) {
-	a := &audience{conn: conn, name: order.Audience, types: order.Identifiers, traits: order.Traits}
+	if err := checkSuppression(ctx, conn, order); err != nil {
+		return destination.Operation{}, err
+	}
+	a := &audience{conn: conn, name: order.Audience, types: order.Identifiers, traits: order.Traits, suppress: order.Suppress}
 	var profile uint64
 	err := ask(ctx, func(ctx context.Context) error {
-		return conn.QueryRow(ctx, "SELECT whose FROM ("+membersSQL()+") ORDER BY whose LIMIT 1", a.args()...).Scan(&profile)
+		return conn.QueryRow(ctx, "SELECT whose FROM ("+a.membersSQL()+") ORDER BY whose LIMIT 1", a.args()...).Scan(&profile)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return destination.Operation{}, run.Refuse(reasonInvalidSpec, "Audience %s has no member; give a record of your own with --identifier", order.Audience)
