@@ -38,7 +38,7 @@ var ownFields = map[string][]string{
 	"Source":      {"type", "endpoint", "lastRun", "nextRun"},
 	"Audience":    {"synced"},
 	"Destination": {"type", "audiences"},
-	"Sync":        {"members", "pending", "lastRun", "nextRun", "rejections", "history"},
+	"Sync":        {"lastHandledResync", "members", "pending", "lastRun", "nextRun", "rejections", "history"},
 }
 
 // CacheOptions keep the cache small: of what everybody makes only our own is held, no Secret's content at all, and no

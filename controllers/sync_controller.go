@@ -117,6 +117,7 @@ func (r *syncReconciler) run(ctx context.Context, s *v1alpha1.Sync, facts sync.F
 			return outcome.Of(err)
 		}
 		if started != nil {
+			s.Status.LastHandledResync = sync.Resync(s)
 			if answer := started.Answers(requested(s)); answer != "" {
 				s.Status.LastHandledRequest = answer
 			}

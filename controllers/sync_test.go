@@ -247,6 +247,31 @@ func TestSyncKeepsTheSuppressedOut(t *testing.T) {
 	s.Expect(sync.Status.LastRun.Suppressed).To(gomega.BeEquivalentTo(3))
 }
 
+// A resync is a run of its own with an order of its own, whose value stays in all later ones.
+func TestSyncIsSentAgain(t *testing.T) {
+	s := newScene(t)
+	sync := s.delivered()
+	seen := map[string]bool{sync.Status.LastRun.Name: true}
+	for _, value := range []string{"1", "2", "1", ""} {
+		s.change("vip-mailer", sync, func() { sync.Annotations = map[string]string{v1alpha1.ResyncAnnotation: value} })
+		if value == "" {
+			s.request("vip-mailer", sync, "now")
+			value = "1"
+		}
+		s.Eventually(func(g gomega.Gomega) {
+			s.get("vip-mailer", sync)
+			g.Expect(seen).NotTo(gomega.HaveKey(sync.Status.LastRun.Name))
+			g.Expect(sync.Status.LastHandledResync).To(gomega.Equal(value))
+		}).Should(gomega.Succeed())
+		seen[sync.Status.LastRun.Name] = true
+		job := &batchv1.Job{}
+		s.get(sync.Status.LastRun.Name, job)
+		s.Expect(job.Spec.Template.Spec.Containers[0].Env[0].Value).To(gomega.ContainSubstring(`"resync":"` + value + `"`))
+		s.succeed(job, run.Report{Updated: 2, Members: 2})
+		s.ready(sync, "vip-mailer", metav1.ConditionTrue, v1alpha1.ReasonReady)
+	}
+}
+
 // A failure that only a person can mend stalls; a mended Destination is tried at once.
 func TestSyncStallsAndIsMended(t *testing.T) {
 	s := newScene(t)

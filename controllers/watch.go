@@ -40,11 +40,12 @@ func asked() predicate.Predicate {
 type wish struct {
 	generation int64
 	request    string
+	resync     string
 	leaving    bool
 }
 
 func wishes(o client.Object) wish {
-	return wish{generation: o.GetGeneration(), request: requested(o), leaving: o.GetDeletionTimestamp() != nil}
+	return wish{generation: o.GetGeneration(), request: requested(o), resync: o.GetAnnotations()[v1alpha1.ResyncAnnotation], leaving: o.GetDeletionTimestamp() != nil}
 }
 
 // condition is what others see of a condition.

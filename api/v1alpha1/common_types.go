@@ -8,6 +8,9 @@ import (
 const (
 	// RequestedAtAnnotation asks for a run now. Any new value is a new request; it is echoed in status.lastHandledRequest.
 	RequestedAtAnnotation = "kohort.dev/requested-at"
+	// ResyncAnnotation on a Sync sends everything again, whatever was delivered. Any new value is a new request; it is
+	// echoed in status.lastHandledResync.
+	ResyncAnnotation = "kohort.dev/resync-at"
 	// ApproveAnnotation on an Audience lets the change through that its guard keeps back and whose token it names.
 	ApproveAnnotation = "kohort.dev/approve"
 	// RollbackAnnotation on an Audience names the revision whose members are brought back. While it is there, the rule is

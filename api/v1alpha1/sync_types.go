@@ -70,6 +70,11 @@ type SyncStatus struct {
 	// pending rows that the newest finished run could not deliver and the next one tries first.
 	// +optional
 	Pending int64 `json:"pending,omitempty"`
+	// lastHandledResync is the newest value of kohort.dev/resync-at that was acted on. What was delivered before it counts as
+	// not delivered.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	LastHandledResync string `json:"lastHandledResync,omitempty"`
 	// lastRun is the newest run.
 	// +optional
 	LastRun *SyncRun `json:"lastRun,omitempty"`

@@ -45,12 +45,21 @@ func Order(s *v1alpha1.Sync, d *v1alpha1.Destination) run.SyncOrder {
 		Platform: s.Spec.PlatformRef.Name, Sync: s.Name, Audience: s.Spec.AudienceRef.Name, Destination: s.Spec.DestinationRef.Name,
 		Mode: string(s.Spec.Mode), Identifiers: s.Spec.Identifiers, Traits: s.Spec.Traits,
 	}
+	order.Resync = Resync(s)
 	order.Delivery = delivery(d.Spec)
 	for _, other := range d.Spec.Suppress {
 		order.Suppress = append(order.Suppress, other.Name)
 	}
 	setTarget(&order, d.Spec)
 	return order
+}
+
+// Resync is what kohort.dev/resync-at asks for, or asked for before it was taken away: empty when it never did.
+func Resync(s *v1alpha1.Sync) string {
+	if asked := runs.Asked(s.Annotations, v1alpha1.ResyncAnnotation); asked != "" {
+		return asked
+	}
+	return s.Status.LastHandledResync
 }
 
 // Wish is what decides when the next run is due. Every change of what is delivered, or of the Audience itself, makes one
@@ -85,6 +94,9 @@ func Wish(s *v1alpha1.Sync, f Facts) (runs.Wish, error) {
 		return runs.Wish{}, err
 	}
 	wish.Version = fmt.Sprint(s.Generation, f.Audience.Generation, f.Destination.Generation)
+	if Resync(s) != "" && s.Status.LastRun != nil {
+		wish.Version += "/" + s.Status.LastRun.Name // a value that was used before is another change than it was then
+	}
 	if c := meta.FindStatusCondition(f.Audience.Status.Conditions, v1alpha1.ConditionEvaluated); c != nil {
 		wish.Version += "/" + c.LastTransitionTime.UTC().Format(time.RFC3339) // tells the rule's members after a rollback from those before
 	}

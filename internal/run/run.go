@@ -143,6 +143,7 @@ type SyncOrder struct {
 	Suppress    []string          `json:"suppress,omitempty"`    // audiences whose members must not be at the destination
 	Hold        bool              `json:"hold,omitempty"`        // add and change nobody, but take out who has to go
 	Drain       bool              `json:"drain,omitempty"`       // take every member out, whatever the audience says
+	Resync      string            `json:"resync,omitempty"`      // what was delivered under another value counts as not delivered
 	Delivery    *Delivery         `json:"delivery,omitempty"`    // nil: as fast as the destination answers
 	Webhook     *Webhook          `json:"webhook,omitempty"`
 	Table       *Table            `json:"table,omitempty"`

@@ -27,6 +27,8 @@ type rule struct {
 	mode string
 	// holder is a hash of where the rows are held: what another holder was sent is not there.
 	holder uint64
+	// again : everything was sent anew, so that rows of old that do not tell their holder are not at it.
+	again bool
 }
 
 // holderHash gives a rule's holder; never 0, which stands for unknown.
@@ -77,7 +79,7 @@ func (r rule) isDone(want *wanted, row *heldRow) bool {
 }
 
 // isHere says whether a row was delivered to the holder of now. Of old rows that is not known, and taken for granted.
-func (r rule) isHere(row *heldRow) bool { return row.holder == r.holder || row.holder == 0 }
+func (r rule) isHere(row *heldRow) bool { return row.holder == r.holder || row.holder == 0 && !r.again }
 
 // isHeld says whether the destination holds the row for certain, in whatever form. That of a row that was refused it took
 // an entry before is certain, for that is forgotten when a removal is sent.

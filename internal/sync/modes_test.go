@@ -49,6 +49,45 @@ func TestModesTellOneStory(t *testing.T) {
 	}
 }
 
+// A resync sends everything once more, also after a run for it was cut off, and says nothing to the next ones.
+func TestResyncSendsEverythingAgain(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			conn := warehousetest.Open(t)
+			w, r := newWorld(t, conn), newReceiver(t)
+			all := people(1, 8)
+			w.know(all...)
+			w.enter("vip", ordinals(all)...)
+			o := order("vip", r.URL)
+			o.Mode = mode
+			c := config(t, conn, o)
+			mustRun(t, c)
+			w.leave("vip", 8)
+			mustRun(t, c)
+			r.mu.Lock()
+			clear(r.members) // somebody emptied it
+			r.mu.Unlock()
+			r.reset()
+			c.Order.Resync, c.PageRows = "1", 2
+			cut := c
+			cut.Destination = &mortal{Destination: c.Destination, left: 3, after: true}
+			attempt(cut)
+			report := mustRun(t, c)
+			if len(r.held()) != 7 || r.rows != 9 { // the page that was not recorded comes twice
+				t.Errorf("report %+v: %d rows were sent and the receiver holds %d of 7", report, r.rows, len(r.held()))
+			}
+			r.reset()
+			if mustRun(t, c); r.rows > 0 {
+				t.Errorf("a second run sent %d rows", r.rows)
+			}
+			c.Order.Resync = "2"
+			if mustRun(t, c); r.rows != 7 {
+				t.Errorf("another resync sent %d rows of 7", r.rows)
+			}
+		})
+	}
+}
+
 // Who is erased, or expired, is taken out in each mode, under whatever id and ordinal they were sent; who was merged or has
 // another id is not.
 func TestErasedAreTakenOutInEachMode(t *testing.T) {

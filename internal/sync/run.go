@@ -67,7 +67,10 @@ func Run(ctx context.Context, config Config) (run.Report, error) {
 		return run.Report{}, fmt.Errorf("a page of %d rows: 1 to %d are possible", config.PageRows, maxPageRows)
 	}
 	holder := config.Destination.Holder()
-	rule := rule{mode: order.Mode, holder: holderHash(holder)}
+	if order.Resync != "" { // as at another place nothing is there
+		holder += "\n" + order.Resync
+	}
+	rule := rule{mode: order.Mode, holder: holderHash(holder), again: order.Resync != ""}
 	s := &session{
 		Config: config, rule: rule,
 		audience: &audience{

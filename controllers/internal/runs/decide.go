@@ -42,10 +42,15 @@ type Wish struct {
 // maxRequest is how many bytes of a request status.lastHandledRequest echoes (api/v1alpha1).
 const maxRequest = 128
 
-// Requested is the value of kohort.dev/requested-at, as much of it as the status can echo, cut at a rune's boundary: what
-// is echoed must be equal to what is asked for, or it would be asked for for ever.
+// Requested is the value of kohort.dev/requested-at; see Asked.
 func Requested(annotations map[string]string) string {
-	value := annotations[v1alpha1.RequestedAtAnnotation]
+	return Asked(annotations, v1alpha1.RequestedAtAnnotation)
+}
+
+// Asked is the value of an annotation, as much of it as the status can echo, cut at a rune's boundary: what is echoed must
+// be equal to what is asked for, or it would be asked for for ever.
+func Asked(annotations map[string]string, name string) string {
+	value := annotations[name]
 	n := min(len(value), maxRequest)
 	for n > 0 && n < len(value) && !utf8.RuneStart(value[n]) {
 		n--
