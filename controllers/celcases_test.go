@@ -239,15 +239,16 @@ func audienceRules() []celCase {
 
 func destinationRules() []celCase {
 	const (
-		webhook = `webhook: {url: "https://h.test"}`
-		sql     = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, table: t}`
-		segment = `segment: {writeKeySecretRef: {name: s, key: k}}`
-		meta    = `metaCustomAudience: {audienceID: "23851234567890", accessTokenSecretRef: {name: s, key: k}}`
-		google  = `googleCustomerMatch: {account: {id: "1234567890"}, audienceID: "987", credentialsSecretRef: {name: s, key: k}, consent: {adUserData: Granted, adPersonalization: Denied}, termsOfService: Accepted}`
-		files   = `files: {url: "file:///out", claimRef: {name: c}, format: CSV}`
-		kafka   = `kafka: {brokers: ["b:9092"], topic: members}`
-		nats    = `nats: {urls: ["nats://n:4222"], subject: members.vip}`
-		keys    = `accessKeyIDSecretRef: {name: s, key: i}, secretAccessKeySecretRef: {name: s, key: k}`
+		webhook   = `webhook: {url: "https://h.test"}`
+		sql       = `sql: {driver: postgres, dsnSecretRef: {name: s, key: k}, table: t}`
+		segment   = `segment: {writeKeySecretRef: {name: s, key: k}}`
+		meta      = `metaCustomAudience: {audienceID: "23851234567890", accessTokenSecretRef: {name: s, key: k}}`
+		google    = `googleCustomerMatch: {account: {id: "1234567890"}, audienceID: "987", credentialsSecretRef: {name: s, key: k}, consent: {adUserData: Granted, adPersonalization: Denied}, termsOfService: Accepted}`
+		files     = `files: {url: "file:///out", claimRef: {name: c}, format: CSV}`
+		kafka     = `kafka: {brokers: ["b:9092"], topic: members}`
+		nats      = `nats: {urls: ["nats://n:4222"], subject: members.vip}`
+		connector = `connector: {output: {drop: {}}}`
+		keys      = `accessKeyIDSecretRef: {name: s, key: i}, secretAccessKeySecretRef: {name: s, key: k}`
 	)
 	login := func(more string) string {
 		return `{platformRef: {name: p}, nats: {urls: ["nats://n:4222"], subject: members` + more + `}}`
@@ -260,13 +261,13 @@ func destinationRules() []celCase {
 		sized("Destination", "a Destination's name has at most 63 characters", 63),
 		fixed("Destination", "spec.platformRef", "platformRef cannot be changed; make a new Destination", `{platformRef: {name: other}, `+webhook+`}`),
 		{
-			kind: "Destination", path: "spec", message: "exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch, files, kafka and nats is needed",
-			accepted: []string{spec(webhook), spec(sql), spec(strings.Replace(sql, "postgres", "mysql", 1)), spec(segment), spec(meta), spec(google), spec(files), spec(kafka), spec(nats)},
-			refused:  []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment), spec(meta, google), spec(meta, webhook), spec(files, sql), spec(kafka, nats)},
+			kind: "Destination", path: "spec", message: "exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch, files, kafka, nats and connector is needed",
+			accepted: []string{spec(webhook), spec(sql), spec(strings.Replace(sql, "postgres", "mysql", 1)), spec(segment), spec(meta), spec(google), spec(files), spec(kafka), spec(nats), spec(connector)},
+			refused:  []string{`{platformRef: {name: p}}`, spec(webhook, sql), spec(sql, segment), spec(meta, google), spec(meta, webhook), spec(files, sql), spec(kafka, nats), spec(connector, nats)},
 		},
 		{
 			kind: "Destination", path: "spec", message: "the kind of a Destination cannot be changed; make a new Destination",
-			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment), spec(`webhook: null`, meta), spec(`webhook: null`, google), spec(`webhook: null`, files), spec(`webhook: null`, kafka), spec(`webhook: null`, nats)},
+			before: spec(webhook), accepted: []string{spec(`webhook: {url: "https://other.test"}`)}, refused: []string{spec(`webhook: null`, sql), spec(`webhook: null`, segment), spec(`webhook: null`, meta), spec(`webhook: null`, google), spec(`webhook: null`, files), spec(`webhook: null`, kafka), spec(`webhook: null`, nats), spec(`webhook: null`, connector)},
 		},
 		{
 			kind: "Destination", path: "spec.files", message: "a file:// url needs claimRef, the PersistentVolumeClaim that it lies in, and only it does",

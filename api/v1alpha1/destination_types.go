@@ -1,12 +1,13 @@
 package v1alpha1
 
 import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // DestinationSpec describes a system that holds audiences. Exactly one kind of system is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch), has(self.files), has(self.kafka), has(self.nats)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch, files, kafka and nats is needed"
-// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch) && has(self.files) == has(oldSelf.files) && has(self.kafka) == has(oldSelf.kafka) && has(self.nats) == has(oldSelf.nats)",message="the kind of a Destination cannot be changed; make a new Destination"
+// +kubebuilder:validation:XValidation:rule="[has(self.webhook), has(self.sql), has(self.segment), has(self.metaCustomAudience), has(self.googleCustomerMatch), has(self.files), has(self.kafka), has(self.nats), has(self.connector)].filter(x, x).size() == 1",message="exactly one of webhook, sql, segment, metaCustomAudience, googleCustomerMatch, files, kafka, nats and connector is needed"
+// +kubebuilder:validation:XValidation:rule="has(self.webhook) == has(oldSelf.webhook) && has(self.sql) == has(oldSelf.sql) && has(self.segment) == has(oldSelf.segment) && has(self.metaCustomAudience) == has(oldSelf.metaCustomAudience) && has(self.googleCustomerMatch) == has(oldSelf.googleCustomerMatch) && has(self.files) == has(oldSelf.files) && has(self.kafka) == has(oldSelf.kafka) && has(self.nats) == has(oldSelf.nats) && has(self.connector) == has(oldSelf.connector)",message="the kind of a Destination cannot be changed; make a new Destination"
 type DestinationSpec struct {
 	// platformRef names the Platform whose audiences may come here.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="platformRef cannot be changed; make a new Destination"
@@ -36,6 +37,9 @@ type DestinationSpec struct {
 	// nats is told of members by messages of a stream.
 	// +optional
 	NATS *NATSDestination `json:"nats,omitempty"`
+	// connector is told of members by an output of Bento's.
+	// +optional
+	Connector *ConnectorDestination `json:"connector,omitempty"`
 	// rateLimit bounds what all Syncs to this destination together ask of it. Absent: each asks as fast as it is answered.
 	// +optional
 	RateLimit *RateLimit `json:"rateLimit,omitempty"`
@@ -163,6 +167,20 @@ type NATSDestination struct {
 	// credentialsSecretRef names a credentials file as nsc writes it, instead of a user.
 	// +optional
 	CredentialsSecretRef *SecretKeyReference `json:"credentialsSecretRef,omitempty"`
+}
+
+// ConnectorDestination is what one of Bento's outputs writes to.
+type ConnectorDestination struct {
+	// output as Bento's documentation describes it, such as {mqtt: {urls: [...], topic: ...}}. Which there are says
+	// docs/destinations/connector.md. In its texts ${NAME} stands for the secret of that name.
+	// +required
+	Output apiextensionsv1.JSON `json:"output"`
+	// secretRefs give secrets to the output by name.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	SecretRefs []NamedSecret `json:"secretRefs,omitempty"`
 }
 
 // SegmentCall is a kind of call that tells of a member.
@@ -343,6 +361,8 @@ func (d *Destination) Type() string {
 		return "kafka"
 	case d.Spec.NATS != nil:
 		return "nats"
+	case d.Spec.Connector != nil:
+		return "connector"
 	}
 	return "sql"
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func keepers(t *testing.T) []kept {
 		t.Fatal(err)
 	}
 	volume := t.TempDir()
-	natsURL, natsUser, natsPassword, members := queue(t)
+	natsURL, natsUser, natsPassword, members, others := queue(t)
 	cluster, err := kfake.NewCluster(kfake.SeedTopics(3, "members"))
 	if err != nil {
 		t.Fatal(err)
@@ -50,11 +51,12 @@ func keepers(t *testing.T) []kept {
 		{"files", run.SyncOrder{Files: &run.FileTarget{URL: "file:///out", Format: "JSONL", Root: volume}}, nil, countFiles(filepath.Join(volume, "out", "vip"))},
 		{"nats", run.SyncOrder{NATS: &run.NATSTarget{URLs: []string{natsURL}, Subject: "members", User: natsUser}}, []string{"--token-file", secretFile(t, natsPassword)}, countNATS(members)},
 		{"kafka", run.SyncOrder{Kafka: &run.KafkaTarget{Brokers: cluster.ListenAddrs(), Topic: "members"}}, nil, countKafka(cluster)},
+		{"connector", run.SyncOrder{Connector: &run.ConnectorTarget{Output: []byte(`{"nats_jetstream": {"urls": ["` + strings.Replace(natsURL, "://", "://"+natsUser+":${PASSWORD}@", 1) + `"], "subject": "others"}}`)}}, []string{"--secret", "PASSWORD=" + secretFile(t, natsPassword)}, countNATS(others)},
 	}
 }
 
-// queue is a server of NATS with a stream of the subject members.
-func queue(t *testing.T) (url, user, password string, members jetstream.Stream) {
+// queue is a server of NATS with two streams, of the subjects members and others.
+func queue(t *testing.T) (url, user, password string, members, others jetstream.Stream) {
 	t.Helper()
 	url, user, password = storetest.Stream(t)
 	js, err := stream.Connect(t.Context(), url, warehousetest.Credentials(t, user, password))
@@ -65,7 +67,10 @@ func queue(t *testing.T) (url, user, password string, members jetstream.Stream) 
 	if members, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MEMBERS", Subjects: []string{"members"}}); err != nil {
 		t.Fatal(err)
 	}
-	return url, user, password, members
+	if others, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHERS", Subjects: []string{"others"}}); err != nil {
+		t.Fatal(err)
+	}
+	return url, user, password, members, others
 }
 
 const countMembers = "SELECT count(*) FROM members WHERE audience = 'vip'"

@@ -80,7 +80,7 @@ func receivers(t *testing.T) []receiver {
 	count := func() int { return posted }
 	pg := pgtest.Start(t)
 	dsn := pg.Database("crm")
-	natsURL, natsUser, natsPassword, _ := queue(t)
+	natsURL, natsUser, natsPassword, _, _ := queue(t)
 	cluster, err := kfake.NewCluster(kfake.SeedTopics(3, "members"))
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +97,7 @@ func receivers(t *testing.T) []receiver {
 		{"files", run.SyncOrder{Files: &run.FileTarget{URL: "file:///out", Format: "CSV", Root: t.TempDir()}}, nil, `"op": "upsert"`, "", nil},
 		{"nats", run.SyncOrder{NATS: &run.NATSTarget{URLs: []string{natsURL}, Subject: "members", User: natsUser}}, []string{"--token-file", secretFile(t, natsPassword)}, `"type": "entered"`, "", nil},
 		{"kafka", run.SyncOrder{Kafka: &run.KafkaTarget{Brokers: cluster.ListenAddrs(), Topic: "members"}}, nil, `"type": "entered"`, "", nil},
+		{"connector", run.SyncOrder{Connector: &run.ConnectorTarget{Output: []byte(`{"nats_jetstream": {"urls": ["` + strings.Replace(natsURL, "://", "://"+natsUser+":${PASSWORD}@", 1) + `"], "subject": "members"}}`)}}, []string{"--secret", "PASSWORD=" + secretFile(t, natsPassword)}, `"type": "entered"`, "", nil},
 		{"meta", run.SyncOrder{Meta: &run.Meta{URL: meta.URL + "/v25.0", Audience: meta.Audience}}, []string{"--token-file", secretFile(t, adtest.MetaToken)}, `"schema": [`, "num_received", meta.Requests},
 		{"google", run.SyncOrder{Google: &run.Google{URL: google.URL, Account: run.GoogleAccount{Type: "GoogleAds", ID: "1234567890"}, Audience: "987"}},
 			[]string{"--token-file", secretFile(t, google.Key)}, `"userIdentifiers": [`, "200 OK", func() int { return len(google.Calls()) }},

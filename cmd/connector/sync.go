@@ -22,6 +22,7 @@ type syncFlags struct {
 	tokenFile     string
 	keyFiles      []string
 	caFile        string
+	secrets       []string
 	s3KeyIDFile   string
 	s3SecretFile  string
 	termination   string
@@ -34,6 +35,7 @@ func (s *syncFlags) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.dsnFile, "dsn-file", "", "file with the connection string of a sql destination")
 	f.StringVar(&s.tokenFile, "token-file", "", "file with the one credential of a destination over HTTP: token, write key, access token, password or key of a service account")
 	f.StringVar(&s.caFile, "ca-file", "", "file with the certificates of those who may sign a kafka destination's")
+	f.StringArrayVar(&s.secrets, "secret", nil, "NAME=file of a secret that a connector destination uses; may be repeated")
 	f.StringVar(&s.s3KeyIDFile, "s3-key-id-file", "", "file with the id of the key to a files destination's S3 storage")
 	f.StringVar(&s.s3SecretFile, "s3-secret-file", "", "file with the secret of that key")
 	f.StringArrayVar(&s.keyFiles, "signing-key-file", nil, "file with a key that requests to a webhook are signed with; once or twice")

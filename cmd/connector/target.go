@@ -13,7 +13,7 @@ import (
 // newDestination makes the destination that an order names.
 func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destination, error) {
 	named := 0
-	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil, order.Files != nil, order.Kafka != nil, order.NATS != nil} {
+	for _, is := range []bool{order.Webhook != nil, order.Table != nil, order.Segment != nil, order.Meta != nil, order.Google != nil, order.Files != nil, order.Kafka != nil, order.NATS != nil, order.Connector != nil} {
 		if is {
 			named++
 		}
@@ -21,7 +21,7 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 	fields := slices.Sorted(maps.Keys(order.Traits))
 	switch {
 	case named != 1:
-		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta, google, files, kafka and nats")
+		return nil, run.Refuse(destination.ReasonInvalidSpec, "the order must name exactly one of webhook, table, segment, meta, google, files, kafka, nats and connector")
 	case order.Webhook != nil:
 		return destination.NewWebhook(destination.WebhookConfig{
 			URL: order.Webhook.URL, TokenFile: flags.tokenFile, KeyFiles: flags.keyFiles,
@@ -43,6 +43,12 @@ func newDestination(order run.SyncOrder, flags syncFlags) (destination.Destinati
 	switch {
 	case order.Kafka != nil:
 		return destination.NewKafka(destination.KafkaConfig{KafkaTarget: *order.Kafka, PasswordFile: flags.tokenFile, CAFile: flags.caFile, Telling: telling})
+	case order.Connector != nil:
+		secrets, err := secretFiles(flags.secrets)
+		if err != nil {
+			return nil, err
+		}
+		return destination.NewConnector(destination.ConnectorConfig{ConnectorTarget: *order.Connector, SecretFiles: secrets, Telling: telling})
 	case order.NATS != nil:
 		return destination.NewNATS(destination.NATSConfig{NATSTarget: *order.NATS, PasswordFile: flags.tokenFile, CredentialsFile: flags.tokenFile, Telling: telling})
 	}

@@ -15,16 +15,26 @@ type Credential struct {
 	Flag string
 	// Volume and Directory that the file is in.
 	Volume, Directory string
+	// Name under which the spec uses it; empty: the flag says what it is.
+	Name string
 }
 
 // File is where the run finds the credential.
 func (c Credential) File() string { return c.Directory + "/" + c.Ref.Key }
 
+// Argument of the flag.
+func (c Credential) Argument() string {
+	if c.Name == "" {
+		return c.File()
+	}
+	return c.Name + "=" + c.File()
+}
+
 // Credentials lists what a Destination names, in a fixed order.
 func Credentials(d *v1alpha1.Destination) []Credential {
 	switch {
 	case d.Spec.SQL != nil:
-		return []Credential{{d.Spec.SQL.DSNSecretRef, "spec.sql.dsnSecretRef", "--dsn-file", "dsn", workload.DSNDirectory}}
+		return []Credential{{Ref: d.Spec.SQL.DSNSecretRef, Field: "spec.sql.dsnSecretRef", Flag: "--dsn-file", Volume: "dsn", Directory: workload.DSNDirectory}}
 	case d.Spec.Webhook != nil:
 		return webhookCredentials(d.Spec.Webhook)
 	case d.Spec.Segment != nil:
@@ -39,6 +49,14 @@ func Credentials(d *v1alpha1.Destination) []Credential {
 		return kafkaCredentials(d.Spec.Kafka)
 	case d.Spec.NATS != nil:
 		return natsCredentials(d.Spec.NATS)
+	case d.Spec.Connector != nil:
+		var out []Credential
+		for i, named := range d.Spec.Connector.SecretRefs {
+			c := numbered(i, named.SecretRef, fmt.Sprintf("spec.connector.secretRefs[%d].secretRef", i), "--secret")
+			c.Name = named.Name
+			out = append(out, c)
+		}
+		return out
 	}
 	return nil
 }
@@ -48,14 +66,14 @@ func s3Credentials(s *v1alpha1.S3Storage) []Credential {
 		return nil
 	}
 	return []Credential{
-		{*s.AccessKeyIDSecretRef, "spec.files.s3.accessKeyIDSecretRef", "--s3-key-id-file", "s3-key-id", workload.SecretDirectory + "-0"},
-		{*s.SecretAccessKeySecretRef, "spec.files.s3.secretAccessKeySecretRef", "--s3-secret-file", "s3-secret", workload.SecretDirectory + "-1"},
+		numbered(0, *s.AccessKeyIDSecretRef, "spec.files.s3.accessKeyIDSecretRef", "--s3-key-id-file"),
+		numbered(1, *s.SecretAccessKeySecretRef, "spec.files.s3.secretAccessKeySecretRef", "--s3-secret-file"),
 	}
 }
 
 // token is the one credential of a kind that is given in a file of its own.
 func token(ref v1alpha1.SecretKeyReference, field string) Credential {
-	return Credential{ref, field, "--token-file", "token", workload.TokenDirectory}
+	return Credential{Ref: ref, Field: field, Flag: "--token-file", Volume: "token", Directory: workload.TokenDirectory}
 }
 
 func webhookCredentials(w *v1alpha1.WebhookDestination) []Credential {
@@ -64,15 +82,15 @@ func webhookCredentials(w *v1alpha1.WebhookDestination) []Credential {
 		out = append(out, token(*w.TokenSecretRef, "spec.webhook.tokenSecretRef"))
 	}
 	for i, ref := range w.SigningKeySecretRefs {
-		out = append(out, Credential{ref, fmt.Sprintf("spec.webhook.signingKeySecretRefs[%d]", i), "--signing-key-file",
-			fmt.Sprintf("signing-%d", i), fmt.Sprintf("%s-%d", workload.SigningDirectory, i)})
+		out = append(out, Credential{Ref: ref, Field: fmt.Sprintf("spec.webhook.signingKeySecretRefs[%d]", i), Flag: "--signing-key-file",
+			Volume: fmt.Sprintf("signing-%d", i), Directory: fmt.Sprintf("%s-%d", workload.SigningDirectory, i)})
 	}
 	return out
 }
 
 // numbered is one of several credentials, each in a directory of its own.
 func numbered(i int, ref v1alpha1.SecretKeyReference, field, flag string) Credential {
-	return Credential{ref, field, flag, fmt.Sprintf("secret-%d", i), fmt.Sprintf("%s-%d", workload.SecretDirectory, i)}
+	return Credential{Ref: ref, Field: field, Flag: flag, Volume: fmt.Sprintf("secret-%d", i), Directory: fmt.Sprintf("%s-%d", workload.SecretDirectory, i)}
 }
 
 func kafkaCredentials(k *v1alpha1.KafkaDestination) []Credential {

@@ -138,7 +138,7 @@ func connector(s *v1alpha1.Sync, d *v1alpha1.Destination, command string, env *c
 	volumes := []*corev1ac.VolumeApplyConfiguration{workload.SecretVolume("warehouse", naming.Warehouse(platformName), "")}
 	mounts := []workload.Mount{{Volume: "warehouse", Path: workload.WarehouseCredentials, ReadOnly: true}}
 	for _, c := range destination.Credentials(d) {
-		args = append(args, c.Flag, c.File())
+		args = append(args, c.Flag, c.Argument())
 		volumes = append(volumes, workload.SecretVolume(c.Volume, c.Ref.Name, c.Ref.Key))
 		mounts = append(mounts, workload.Mount{Volume: c.Volume, Path: c.Directory, ReadOnly: true})
 	}

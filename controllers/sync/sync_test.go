@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -84,6 +85,15 @@ func subject() *v1alpha1.Destination {
 	return d
 }
 
+func output() *v1alpha1.Destination {
+	d := mailer()
+	d.Spec.Webhook, d.Spec.Connector = nil, &v1alpha1.ConnectorDestination{
+		Output:     apiextensionsv1.JSON{Raw: []byte(`{"mqtt":{"urls":["ssl://mqtt.test:8883"],"topic":"t","password":"${PASSWORD}"}}`)},
+		SecretRefs: []v1alpha1.NamedSecret{{Name: "PASSWORD", SecretRef: v1alpha1.SecretKeyReference{Name: "mqtt", Key: "password"}}},
+	}
+	return d
+}
+
 // evaluated are the facts of a Sync that nothing is missing for.
 func evaluated(d *v1alpha1.Destination) Facts {
 	generation := int64(4)
@@ -109,7 +119,7 @@ func TestGolden(t *testing.T) {
 		name  string
 		d     *v1alpha1.Destination
 		drain bool
-	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"files", claim(), false}, {"s3", bucket(), false}, {"kafka", topic(), false}, {"nats", subject(), false}, {"drain", mailer(), true}} {
+	}{{"webhook", mailer(), false}, {"sql", table(), false}, {"signed", signed(), false}, {"files", claim(), false}, {"s3", bucket(), false}, {"kafka", topic(), false}, {"nats", subject(), false}, {"connector", output(), false}, {"drain", mailer(), true}} {
 		t.Run(c.name, func(t *testing.T) {
 			job, err := Deliver(vip(), evaluated(c.d), start, "0123456789abcdef", images)
 			if c.drain {

@@ -41,6 +41,8 @@ func setTarget(order *run.SyncOrder, d v1alpha1.DestinationSpec) {
 	case d.NATS != nil:
 		n := d.NATS
 		order.NATS = &run.NATSTarget{URLs: n.URLs, Subject: n.Subject, User: n.Username, Credentials: n.CredentialsSecretRef != nil}
+	case d.Connector != nil:
+		order.Connector = &run.ConnectorTarget{Output: d.Connector.Output.Raw}
 	}
 }
 

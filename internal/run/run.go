@@ -153,6 +153,7 @@ type SyncOrder struct {
 	Files       *FileTarget       `json:"files,omitempty"`
 	Kafka       *KafkaTarget      `json:"kafka,omitempty"`
 	NATS        *NATSTarget       `json:"nats,omitempty"`
+	Connector   *ConnectorTarget  `json:"connector,omitempty"`
 }
 
 // TestOrder tells a connector to show what a destination is sent of one record: the one in the file that the flag
@@ -216,6 +217,12 @@ type NATSTarget struct {
 	Subject     string   `json:"subject"`
 	User        string   `json:"user,omitempty"`
 	Credentials bool     `json:"credentials,omitempty"`
+}
+
+// ConnectorTarget is any output of Bento's that is built in. In its texts ${NAME} stands for the secret of that name, which is
+// in the file that the flag --secret NAME=file names.
+type ConnectorTarget struct {
+	Output json.RawMessage `json:"output"`
 }
 
 // Segment names where Segment's calls are made. The write key is in the file that the flag --token-file names.

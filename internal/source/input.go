@@ -1,12 +1,10 @@
 package source
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"net/url"
-	"regexp"
 
+	"kohort.dev/kohort/internal/bento"
 	"kohort.dev/kohort/internal/run"
 )
 
@@ -36,7 +34,7 @@ type Secrets interface {
 }
 
 // inputConfig is the configuration of Bento's input that reads what an order names, as JSON, with its secrets.
-func inputConfig(order run.ListenOrder, secrets Secrets) ([]byte, error) {
+func inputConfig(order run.ListenOrder, secrets Secrets) (string, error) {
 	var input any
 	var err error
 	switch {
@@ -47,20 +45,15 @@ func inputConfig(order run.ListenOrder, secrets Secrets) ([]byte, error) {
 	case order.Connector != nil:
 		input, err = connectorInput(*order.Connector, secrets)
 	default:
-		return nil, run.Refuse(reasonRunFailed, "the order names neither kafka nor nats nor connector")
+		return "", run.Refuse(reasonRunFailed, "the order names neither kafka nor nats nor connector")
 	}
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	text, err := json.Marshal(map[string]any{"broker": map[string]any{
+	return bento.Encode(map[string]any{"broker": map[string]any{
 		"inputs":   []any{input},
 		"batching": map[string]any{"count": messagesAtOnce, "byte_size": messageBytesAtOnce, "period": messagePatience},
 	}})
-	if err != nil {
-		return nil, fmt.Errorf("encoding the input: %w", err)
-	}
-	// Bento would replace ${NAME} by variables of the environment, also within a password.
-	return bytes.ReplaceAll(text, []byte("${"), []byte(`\u0024{`)), nil
 }
 
 func kafkaInput(k run.Kafka, secrets Secrets) (any, error) {
@@ -128,43 +121,11 @@ func natsInput(n run.NATS, secrets Secrets) (any, error) {
 	return map[string]any{"nats_jetstream": jetstream}, nil
 }
 
-// placeholder of a secret in the texts of an input.
-var placeholder = regexp.MustCompile(`\$\{([A-Z][A-Z0-9_]*)\}`)
-
 func connectorInput(c run.Connector, secrets Secrets) (any, error) {
-	var input map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(c.Input))
-	decoder.UseNumber()
-	if err := decoder.Decode(&input); err != nil {
-		return nil, run.Refuse(reasonInvalidSpec, "spec.connector.input is not an object: %v", err)
+	input, err := bento.Filled(c.Input, secrets.Value)
+	var failure *run.Failure
+	if err != nil && !errors.As(err, &failure) {
+		return nil, run.Refuse(reasonInvalidSpec, "spec.connector.input %w", err)
 	}
-	return filled(input, secrets)
-}
-
-// filled puts secrets into the texts of an input.
-func filled(value any, secrets Secrets) (any, error) {
-	var failed error
-	switch v := value.(type) {
-	case map[string]any:
-		for key := range v {
-			if v[key], failed = filled(v[key], secrets); failed != nil {
-				return nil, failed
-			}
-		}
-	case []any:
-		for i := range v {
-			if v[i], failed = filled(v[i], secrets); failed != nil {
-				return nil, failed
-			}
-		}
-	case string:
-		return placeholder.ReplaceAllStringFunc(v, func(name string) string {
-			secret, err := secrets.Value(name[2 : len(name)-1])
-			if err != nil {
-				failed = err
-			}
-			return secret
-		}), failed
-	}
-	return value, nil
+	return input, err
 }

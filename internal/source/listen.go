@@ -7,14 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/warpstreamlabs/bento/public/bloblang"
-	_ "github.com/warpstreamlabs/bento/public/components/amqp09" // the inputs of spec.connector
-	_ "github.com/warpstreamlabs/bento/public/components/kafka"
-	_ "github.com/warpstreamlabs/bento/public/components/mqtt"
-	_ "github.com/warpstreamlabs/bento/public/components/nats"
-	_ "github.com/warpstreamlabs/bento/public/components/redis"
 	"github.com/warpstreamlabs/bento/public/service"
 
+	"kohort.dev/kohort/internal/bento"
 	"kohort.dev/kohort/internal/mapping"
 	"kohort.dev/kohort/internal/run"
 )
@@ -53,14 +48,8 @@ func NewListener(options ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Mappings within an input must not read files or the environment, where credentials are.
-	environment := service.NewEnvironment()
-	environment.UseBloblangEnvironment(bloblang.NewEnvironment().OnlyPure().WithDisabledImports())
-	builder := environment.NewStreamBuilder()
-	builder.SetThreads(1) // one after the other: messages keep their order
-	builder.SetEnvVarLookupFunc(func(string) (string, bool) { return "", false })
-	builder.SetLogger(options.Logger)
-	if err := builder.AddInputYAML(string(config)); err != nil {
+	builder := bento.NewBuilder(options.Logger)
+	if err := builder.AddInputYAML(config); err != nil {
 		return nil, l.refuse(err)
 	}
 	if err := builder.AddBatchConsumerFunc(l.take); err != nil {
