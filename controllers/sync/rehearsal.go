@@ -52,8 +52,10 @@ func (t Test) Job() (*batchv1ac.JobApplyConfiguration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the test %s: %w", t.Name, err)
 	}
-	job := workload.Job{Name: t.Name, Namespace: t.Destination.Namespace,
-		Labels: naming.With(naming.Labels(t.Destination.Spec.PlatformRef.Name, naming.ComponentSync, t.Name), naming.ManagedByLabel, testManager)}
+	labels := naming.Labels(t.Destination.Spec.PlatformRef.Name, naming.ComponentSync, t.Name)
+	labels[naming.ManagedByLabel] = testManager            // so that it counts as no run
+	labels[v1alpha1.DestinationLabel] = t.Destination.Name // NetworkPolicies let it go where runs go
+	job := workload.Job{Name: t.Name, Namespace: t.Destination.Namespace, Labels: labels}
 	job.Container, job.Volumes = connector(t.Sync, t.Destination, "test", env, workload.Images{Connector: t.Image})
 	if t.HasRecord {
 		job.Container.Args = append(job.Container.Args, "--record-file", workload.RecordDirectory+"/"+RecordKey)
