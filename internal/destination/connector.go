@@ -108,9 +108,8 @@ func (c *Connector) Close() error {
 	if ended == nil { // it never began
 		return nil
 	}
-	_ = stream.StopWithin(connectorStop) // what was delivered has been acknowledged
-	_ = <-ended                          // how it ended does not matter any more
-	return nil
+	err := stream.StopWithin(connectorStop)
+	return errors.Join(err, <-ended)
 }
 
 // The metadata of a message, which an output may use: ${! metadata("kohort_key") }.
