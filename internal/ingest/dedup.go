@@ -17,7 +17,7 @@ import (
 
 // messageHash is what the table message_ids holds of a messageId: 128 bits of SHA-256, so that nobody can make two ids
 // that collide.
-type messageHash [16]byte
+type messageHash = [16]byte
 
 func hashMessage(id string) messageHash {
 	sum := sha256.Sum256([]byte(id))

@@ -91,7 +91,7 @@ func (w *writer) released(ctx context.Context, all []*event.Redriven, first uint
 
 func releasedRows(r []event.Redriven) table {
 	return table{"quarantine_released", true, []warehouse.Column{
-		column("id", "FixedString(16)", r, func(r *event.Redriven) string { return string(r.ID[:]) }),
+		column("id", typeHash, r, func(r *event.Redriven) [16]byte { return r.ID }),
 		column("received", typeMillis, r, func(r *event.Redriven) time.Time { return r.Received }),
 		column("seq", typeUInt64, r, func(r *event.Redriven) uint64 { return r.Seq }),
 	}}

@@ -19,6 +19,7 @@ const (
 	typeString = "String"
 	typeUInt64 = "UInt64"
 	typeMillis = "DateTime64(3, 'UTC')"
+	typeHash   = "FixedString(16)"
 )
 
 // table is the rows of a batch for one table.
@@ -73,18 +74,17 @@ func eventRows(events []event.Event, assigned []uint64) table {
 }
 
 func messageRows(events []event.Event, hashes []messageHash) table {
-	var seqs []uint64
-	var received []time.Time
-	var texts []string
+	n := len(events)
+	seqs, received, kept := make([]uint64, 0, n), make([]time.Time, 0, n), make([]messageHash, 0, n)
 	for i := range events {
 		if events[i].Derived {
 			continue
 		}
-		seqs, texts = append(seqs, events[i].Seq), append(texts, string(hashes[i][:]))
+		seqs, kept = append(seqs, events[i].Seq), append(kept, hashes[i])
 		received = append(received, clampSeconds(events[i].Received))
 	}
 	return table{"message_ids", true, []warehouse.Column{
-		{Name: "hash", Type: "FixedString(16)", Values: texts},
+		{Name: "hash", Type: typeHash, Values: kept},
 		{Name: "received", Type: "DateTime('UTC')", Values: received},
 		{Name: "seq", Type: typeUInt64, Values: seqs},
 	}}

@@ -4,22 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"reflect"
+	"slices"
 	"strings"
+	"sync"
+	"unsafe"
 
+	"github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// Column is one column of rows to insert.
-type Column struct {
-	Name string
-	// Type that the values are sent as. It may be a plainer one than the table's: String for LowCardinality(String) is
-	// cast by the store and spares the client a map look-up for every value.
-	Type string
-	// Values is a slice with one element a row, of a type that clickhouse-go takes for Type.
-	Values any
-}
+// blocks are buffers of inserts that are done, for those to come.
+var blocks = sync.Pool{New: func() any { return new(proto.Buffer) }}
 
 // Insert appends rows, given by columns of equal length, to a table. No rows are no error.
 //
@@ -29,45 +25,41 @@ func Insert(ctx context.Context, conn driver.Conn, table, token string, columns 
 	if len(columns) == 0 {
 		return fmt.Errorf("inserting into %s: no columns", table)
 	}
-	rows := reflect.ValueOf(columns[0].Values).Len()
-	names := make([]string, len(columns))
-	types := make([]clickhouse.ColumnNameAndType, len(columns))
+	rows, names, size := columns[0].rows(), make([]string, len(columns)), len(table)+64
 	for i, c := range columns {
-		// The driver answers a ragged block with an insert of nothing and no error, so it must not get one.
-		if n := reflect.ValueOf(c.Values).Len(); n != rows {
+		switch n := c.rows(); {
+		case n < 0:
+			return fmt.Errorf("inserting into %s: column %s has values of type %T, which cannot be sent", table, c.Name, c.Values)
+		case n != rows:
 			return fmt.Errorf("inserting into %s: column %s has %d rows and %s has %d", table, c.Name, n, columns[0].Name, rows)
 		}
 		names[i] = c.Name
-		types[i] = clickhouse.ColumnNameAndType{Name: c.Name, Type: c.Type}
+		size += len(c.Name) + c.size()
 	}
 	if rows == 0 {
 		return nil
+	}
+	block := blocks.Get().(*proto.Buffer)
+	block.Reset()
+	block.Buf = slices.Grow(block.Buf, size)
+	block.PutRaw(fmt.Appendf(nil, "INSERT INTO %s (%s) FORMAT Native\n", table, strings.Join(names, ", ")))
+	if err := appendBlock(block, rows, columns); err != nil {
+		return fmt.Errorf("inserting into %s: %w", table, err)
 	}
 	// An insert must be done when it is answered, and one token must mean one block: no queue of asynchronous inserts.
 	if token == "" {
 		// A table with a deduplication window takes equal rows for a repetition unless a token tells them apart.
 		token = rand.Text()
 	}
-	// Rows of many days must not be refused: nobody could ever store them.
 	settings := clickhouse.Settings{
-		"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token, "max_partitions_per_insert_block": 0,
+		"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": token,
+		"max_partitions_per_insert_block": 0, // rows of many days must not be refused: nobody could ever store them
+		"wait_end_of_query":               1, // so that a failure is the answer's status, not a part of it
 	}
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(settings), clickhouse.WithColumnNamesAndTypes(types))
-	batch, err := conn.PrepareBatch(ctx, fmt.Sprintf("INSERT INTO %s (%s)", table, strings.Join(names, ", ")))
-	if err != nil {
-		return fmt.Errorf("preparing an insert into %s: %w", table, err)
+	statement := unsafe.String(unsafe.SliceData(block.Buf), len(block.Buf)) //nolint:gosec // nobody writes to it while it is read
+	if err := conn.Exec(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), statement); err != nil {
+		return fmt.Errorf("inserting into %s: %w", table, err) // the connection may still read the buffer, which nobody gets
 	}
-	defer func() { _ = batch.Close() }()
-	for i, c := range columns {
-		if err := batch.Column(i).Append(c.Values); err != nil {
-			return fmt.Errorf("encoding %s.%s: %w", table, c.Name, err)
-		}
-	}
-	if batch.Rows() != rows {
-		return fmt.Errorf("inserting into %s: %d of %d rows were encoded", table, batch.Rows(), rows)
-	}
-	if err := batch.Send(); err != nil {
-		return fmt.Errorf("inserting into %s: %w", table, err)
-	}
+	blocks.Put(block)
 	return nil
 }

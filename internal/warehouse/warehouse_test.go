@@ -2,6 +2,8 @@ package warehouse_test
 
 import (
 	"context"
+	"crypto/md5"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"kohort.dev/kohort/internal/store/storetest"
 	storewarehouse "kohort.dev/kohort/internal/store/warehouse"
@@ -136,6 +139,46 @@ func TestInsertTokenAndShape(t *testing.T) {
 		warehouse.Column{Name: "first_seq", Type: "UInt64", Values: []uint64{1, 2}}, warehouse.Column{Name: "last_seq", Type: "UInt64", Values: []uint64{1}})
 	if err == nil || !strings.Contains(err.Error(), "last_seq has 1 rows") {
 		t.Errorf("columns of unequal length gave %v", err)
+	}
+}
+
+// Values of each type come out of the store as they went in.
+func TestInsertTypes(t *testing.T) {
+	conn := warehousetest.Open(t)
+	if err := conn.Exec(t.Context(), `CREATE TABLE typed (s String, low LowCardinality(String), kind Enum8('a' = 1, 'b' = 2), hash FixedString(16),
+		u8 UInt8, u32 UInt32, u64 UInt64, id UUID, at DateTime('UTC'), ms DateTime64(3, 'UTC')) ENGINE = MergeTree ORDER BY u64`); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("ü\n", 100_000)
+	insert := func(more ...warehouse.Column) error {
+		return warehouse.Insert(t.Context(), conn, "typed", "", append([]warehouse.Column{
+			{Name: "s", Type: "String", Values: []string{"", long}}, {Name: "low", Type: "String", Values: []string{"x", "\n\t"}}, {Name: "kind", Type: "String", Values: []string{"b", "a"}},
+			{Name: "hash", Type: "FixedString(16)", Values: [][16]byte{{}, [16]byte([]byte("0123456789abcdef"))}}, {Name: "u8", Type: "UInt8", Values: []uint8{0, 255}},
+			{Name: "u32", Type: "UInt32", Values: []uint32{0, 1<<32 - 1}}, {Name: "u64", Type: "UInt64", Values: []uint64{0, 1<<64 - 1}},
+			{Name: "id", Type: "UUID", Values: []uuid.UUID{{}, uuid.MustParse("00112233-4455-6677-8899-aabbccddeeff")}},
+			{Name: "at", Type: "DateTime('UTC')", Values: []time.Time{time.Unix(0, 0), time.Unix(1<<32-1, 0)}},
+		}, more...)...)
+	}
+	millis := warehouse.Column{Name: "ms", Type: "DateTime64(3, 'UTC')", Values: []time.Time{time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2299, 12, 31, 23, 59, 59, 999_000_000, time.UTC)}}
+	if err := insert(millis); err != nil {
+		t.Fatal(err)
+	}
+	got := column(t, conn, "SELECT concat(if(length(s) > 9, hex(MD5(s)), s), '|', low, '|', toString(kind), '|', hex(hash), '|', toString(u8), '|', toString(u32), '|', toString(u64), '|', toString(id), '|', toString(at), '|', toString(ms)) FROM typed ORDER BY u64")
+	want := []string{
+		"|x|b|00000000000000000000000000000000|0|0|0|00000000-0000-0000-0000-000000000000|1970-01-01 00:00:00|1900-01-01 00:00:00.000",
+		fmt.Sprintf("%X|\n\t|a|30313233343536373839616263646566|255|4294967295|18446744073709551615|00112233-4455-6677-8899-aabbccddeeff|2106-02-07 06:28:15|2299-12-31 23:59:59.999", md5.Sum([]byte(long))),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	for want, bad := range map[string]warehouse.Column{
+		"times cannot be sent as DateTime64(6)": {Name: "ms", Type: "DateTime64(6)", Values: []time.Time{{}, {}}},
+		"type []float64, which cannot be sent":  {Name: "ms", Type: "Float64", Values: []float64{1, 2}},
+		"code: 16":                              {Name: "nothing", Type: "UInt8", Values: []uint8{1, 2}},
+	} {
+		if err := insert(bad); err == nil || !strings.Contains(err.Error(), want) || warehouse.IsRetryable(err) {
+			t.Errorf("got %v, want %s, not to be tried again", err, want)
+		}
 	}
 }
 

@@ -123,13 +123,6 @@ func (b *broken) Exec(ctx context.Context, query string, args ...any) error {
 	return b.Conn.Exec(ctx, query, args...)
 }
 
-func (b *broken) PrepareBatch(ctx context.Context, query string, options ...driver.PrepareBatchOption) (driver.Batch, error) {
-	if b.prefix != "" && strings.HasPrefix(query, b.prefix) {
-		return nil, fmt.Errorf("killed before %s", b.prefix)
-	}
-	return b.Conn.PrepareBatch(ctx, query, options...)
-}
-
 func TestCrashBetweenWrites(t *testing.T) {
 	conn := warehousetest.Open(t)
 	for _, before := range []string{"INSERT INTO membership_log", "INSERT INTO memberships", "INSERT INTO audience_revisions"} {

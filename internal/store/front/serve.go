@@ -111,9 +111,13 @@ func (f *Front) authenticate(r *http.Request) (user, error) {
 	return user{}, refuse(http.StatusForbidden, 516, "AUTHENTICATION_FAILED", "Authentication failed: password is incorrect, or there is no user with such name")
 }
 
+// firstBytes of a body tell whether rows follow an INSERT. They are few, for
+// rows that are read as text are copied once more.
+const firstBytes = 16 << 10
+
 // readText reads the statement, or as much of it as QueryBytes allows, and
-// says whether that is all. When the URL holds an INSERT up to its rows, the
-// body is left unread.
+// says whether that is all. When the URL, or the beginning of the body, holds
+// an INSERT up to its rows, the rest is left unread.
 func (f *Front) readText(q *request, body io.Reader) (text string, ended bool, err error) {
 	if len(q.query) > f.limits.QueryBytes {
 		return q.query, false, nil
@@ -121,16 +125,23 @@ func (f *Front) readText(q *request, body io.Reader) (text string, ended bool, e
 	if s := statement.Parse(q.query); s.Rows && s.Format != "Values" {
 		return q.query, false, nil
 	}
-	rest, err := io.ReadAll(io.LimitReader(body, int64(f.limits.QueryBytes-len(q.query)+1)))
-	if err != nil {
-		return "", false, err
-	}
 	text = q.query
-	if q.query != "" && len(rest) > 0 {
-		text += "\n"
+	for _, most := range []int{min(len(text)+firstBytes, f.limits.QueryBytes), f.limits.QueryBytes} {
+		rest, err := io.ReadAll(io.LimitReader(body, int64(most-len(text)+1)))
+		if err != nil {
+			return "", false, err
+		}
+		if text == q.query && text != "" && len(rest) > 0 {
+			text += "\n"
+		}
+		if text += string(rest); len(text) <= most {
+			return text, true, nil
+		}
+		if s := statement.Parse(text); s.Rows && s.Format != "Values" {
+			break
+		}
 	}
-	text += string(rest)
-	return text, len(text) <= f.limits.QueryBytes, nil
+	return text, false, nil
 }
 
 // connect opens the request's session. Settings are applied with SET, which
