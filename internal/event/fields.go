@@ -25,31 +25,35 @@ type fields struct {
 	problem               *problem
 }
 
-// read walks the top level once. The JSON is valid.
-func (f *fields) read(raw string) {
+// read takes the members of an event's JSON. Of two with one name the last counts.
+func (f *fields) read(members []member) {
 	typed := f.kind != ""
-	gjson.Parse(raw).ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
+	for _, m := range members {
+		value := gjson.Result{Type: gjson.JSON, Raw: m.value}
+		if c := m.value[0]; c != '{' && c != '[' {
+			value = gjson.Parse(m.value)
+		}
+		switch m.key {
 		case "type":
 			if !typed {
-				f.kind = f.text(key.Str, value, MaxID)
+				f.kind = f.text(m.key, value, MaxID)
 			}
 		case "event":
-			f.event = f.text(key.Str, value, MaxSize)
+			f.event = f.text(m.key, value, MaxSize)
 		case "name":
-			f.name = f.text(key.Str, value, MaxSize)
+			f.name = f.text(m.key, value, MaxSize)
 		case "category":
-			f.category = f.text(key.Str, value, MaxSize)
+			f.category = f.text(m.key, value, MaxSize)
 		case "userId":
-			f.userID = f.text(key.Str, value, MaxID)
+			f.userID = f.text(m.key, value, MaxID)
 		case "anonymousId":
-			f.anonymousID = f.text(key.Str, value, MaxID)
+			f.anonymousID = f.text(m.key, value, MaxID)
 		case "previousId":
-			f.previousID = f.text(key.Str, value, MaxID)
+			f.previousID = f.text(m.key, value, MaxID)
 		case "groupId":
-			f.groupID = f.text(key.Str, value, MaxID)
+			f.groupID = f.text(m.key, value, MaxID)
 		case "messageId":
-			f.messageID = f.text(key.Str, value, MaxMessageID)
+			f.messageID = f.text(m.key, value, MaxMessageID)
 		case "timestamp":
 			f.timestamp = value
 		case "originalTimestamp":
@@ -57,14 +61,13 @@ func (f *fields) read(raw string) {
 		case "sentAt":
 			f.sentAt = value.Str
 		case "context":
-			f.context = f.object(key.Str, value)
+			f.context = f.object(m.key, value)
 		case "properties":
-			f.properties = f.object(key.Str, value)
+			f.properties = f.object(m.key, value)
 		case "traits":
-			f.traits = f.object(key.Str, value)
+			f.traits = f.object(m.key, value)
 		}
-		return true
-	})
+	}
 }
 
 func (f *fields) refuse(reason, format string, args ...any) {

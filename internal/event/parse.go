@@ -24,6 +24,8 @@ type Parsed struct {
 	Unmerge *Unmerge
 	// Emptied are rows of quarantine that were let in and hold no event: a mapping leaves them out now.
 	Emptied []*Redriven
+
+	scanner scanner
 }
 
 // Message is one message of the stream.
@@ -32,7 +34,8 @@ type Message struct {
 	Subject string
 	// Stored is when the stream took the message. It dates what is too broken to say when it was received.
 	Stored time.Time
-	Data   []byte
+	// Data is not to be changed any more: what it holds is not copied.
+	Data []byte
 }
 
 // Add takes a message apart. Whatever is in it ends as an event or as a rejection; nothing is refused as a whole but
@@ -97,7 +100,7 @@ func (p *Parsed) record(seq uint64, index int, r stream.Record) {
 		out: p, seq: seq, record: index, source: r.Source, party: r.Party, ip: r.IP,
 		received: clampTime(r.Received), kind: typeOf(r.Kind),
 	}
-	body := strings.TrimSpace(string(r.Body))
+	body := strings.TrimSpace(unsafe.String(unsafe.SliceData(r.Body), len(r.Body))) //nolint:gosec // nobody changes it
 	switch {
 	case r.Kind == stream.KindQuarantine:
 		one.quarantined(body)
@@ -159,24 +162,36 @@ func (p *parser) redrive(body string) {
 	}
 }
 
-// batch takes the items of a batch. Its walk does not descend, so its depth is no danger before the items are checked.
+// batch takes the items of a batch.
 func (p *parser) batch(body string) {
 	if !strings.HasPrefix(body, "{") {
 		p.reject(body, InvalidJSON, "the body is not a JSON object; send {\"batch\":[…]}")
 		return
 	}
+	sc := &p.out.scanner
+	if !sc.batch(body, p.beside) {
+		p.tolerant(body)
+		return
+	}
+	if p.shares(body, len(sc.items)) {
+		return
+	}
+	for i, item := range sc.items {
+		p.members(item.raw, sc.members[item.members[0]:item.members[1]], i)
+	}
+	p.others()
+}
+
+// tolerant takes the items of a batch that is not JSON all through: one that is broken leaves the others as they are. Its
+// walk does not descend, so its depth is no danger before the items are checked.
+func (p *parser) tolerant(body string) {
 	var items gjson.Result
+	p.sentAt, p.context = "", ""
 	gjson.Parse(body).ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
-		case "batch":
+		if key.Str == "batch" {
 			items = value
-		case "sentAt":
-			p.sentAt = value.Str
-		case "context":
-			// The validator recurses, so size and depth come first.
-			if value.IsObject() && len(value.Raw) <= MaxSize && depth(value.Raw) < MaxDepth {
-				p.context, _, _ = check(value.Raw) // what is no JSON is nobody's context
-			}
+		} else {
+			p.beside(key.Str, value.Raw)
 		}
 		return true
 	})
@@ -184,8 +199,12 @@ func (p *parser) batch(body string) {
 		p.reject(body, MissingField, "batch must be a list of events")
 		return
 	}
-	if p.context != "" && p.shared(items) > MaxShared*len(body) {
-		p.reject(body, TooLarge, fmt.Sprintf("the batch's context, repeated for each event, is more than %d times the batch; send it with the events that need it", MaxShared))
+	count := 0
+	items.ForEach(func(_, _ gjson.Result) bool {
+		count++
+		return true
+	})
+	if p.shares(body, count) {
 		return
 	}
 	index := 0
@@ -197,6 +216,28 @@ func (p *parser) batch(body string) {
 	p.others()
 }
 
+// beside takes what stands beside the items of a batch.
+func (p *parser) beside(key, value string) {
+	switch key {
+	case "sentAt":
+		p.sentAt = gjson.Parse(value).Str
+	case "context":
+		// The validator recurses, so size and depth come first.
+		if strings.HasPrefix(value, "{") && len(value) <= MaxSize && depth(value) < MaxDepth {
+			p.context, _, _ = check(value) // what is no JSON is nobody's context
+		}
+	}
+}
+
+// shares refuses a batch whose context would become too much with count events.
+func (p *parser) shares(body string, count int) (refused bool) {
+	if p.context == "" || count*len(p.context) <= MaxShared*len(body) {
+		return false
+	}
+	p.reject(body, TooLarge, fmt.Sprintf("the batch's context, repeated for each event, is more than %d times the batch; send it with the events that need it", MaxShared))
+	return true
+}
+
 // others rejects together what was beyond MaxRejections.
 func (p *parser) others() {
 	if len(p.rest) > 0 {
@@ -205,37 +246,43 @@ func (p *parser) others() {
 	}
 }
 
-// shared is how many bytes the batch's context adds to its events.
-func (p *parser) shared(items gjson.Result) int {
-	n := 0
-	items.ForEach(func(_, _ gjson.Result) bool {
-		n++
-		return true
-	})
-	return n * len(p.context)
-}
-
 // item takes one event.
 func (p *parser) item(raw string, index int) {
 	if !utf8.ValidString(raw) {
 		raw = strings.ToValidUTF8(raw, "\uFFFD") // as encoding/json and the SDKs' servers do
 	}
-	if len(raw) > MaxSize {
-		p.reject(raw, TooLarge, fmt.Sprintf("the event has %d bytes; at most %d are taken", len(raw), MaxSize))
+	if p.oversized(raw) {
 		return
 	}
-	text, _, err := check(raw)
+	members, odd, err := p.out.scanner.object(raw)
+	if err == nil && odd {
+		members, _, err = p.out.scanner.object(readable(raw))
+	}
 	var broken *jsonscan.Error
 	switch {
 	case errors.As(err, &broken) && broken.Deep:
 		p.reject(raw, TooLarge, fmt.Sprintf("objects and lists are nested deeper than %d", MaxDepth))
-		return
-	case err != nil || !strings.HasPrefix(raw, "{"):
+	case err != nil:
 		p.reject(raw, InvalidJSON, "the event is not a JSON object")
+	default:
+		p.members(raw, members, index)
+	}
+}
+
+func (p *parser) oversized(raw string) bool {
+	if len(raw) > MaxSize {
+		p.reject(raw, TooLarge, fmt.Sprintf("the event has %d bytes; at most %d are taken", len(raw), MaxSize))
+	}
+	return len(raw) > MaxSize
+}
+
+// members takes one event whose JSON was taken apart.
+func (p *parser) members(raw string, members []member, index int) {
+	if p.oversized(raw) {
 		return
 	}
 	f := fields{kind: p.kind}
-	f.read(text)
+	f.read(members)
 	if p.kind != "" {
 		raw = withField(raw, "type", quote(p.kind)) // so that the original can be read without its endpoint
 	}

@@ -176,15 +176,22 @@ func (s *Scanner) object(at, depth int) int {
 
 // Elements scans a list and counts what is in it.
 func (s *Scanner) Elements(at, depth int, items *int) int {
+	return s.Each(at, func(at int) int {
+		*items++
+		return s.Value(at, depth)
+	})
+}
+
+// Each scans a list and gives the offset of each element to element.
+func (s *Scanner) Each(at int, element func(at int) int) int {
 	at = s.Space(at + 1)
 	if at < len(s.Text) && s.Text[at] == ']' {
 		return at + 1
 	}
 	for {
-		if at = s.Value(at, depth); at < 0 {
+		if at = element(at); at < 0 {
 			return -1
 		}
-		*items++
 		if at = s.Space(at); at >= len(s.Text) {
 			return s.Fail(at, "")
 		}
