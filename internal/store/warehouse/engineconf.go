@@ -43,12 +43,19 @@ type serverXML struct {
 	CleaningPool int      `xml:"max_parts_cleaning_thread_pool_size"`
 	BackupsPath  string   `xml:"backups>allowed_path,omitempty"`
 	EngineGrants bool     `xml:"access_control_improvements>table_engines_require_grant"`
+	KeepFree     uint64   `xml:"storage_configuration>disks>default>keep_free_space_bytes"`
 	MergeTree    mergeXML `xml:"merge_tree"`
 }
+
+// leastFree is what inserts and merges leave of the disk, whatever floor is asked for: on a disk that is full to its last
+// block the engine acknowledges parts whose small files are empty, and finds them broken when it starts.
+const leastFree = 16 << 20
 
 type mergeXML struct {
 	FsyncInsert int `xml:"fsync_after_insert"`
 	FsyncDir    int `xml:"fsync_part_directory"`
+	// Statistics of columns, which the engine would gather at each merge.
+	Statistics string `xml:"auto_statistics_types"`
 }
 
 // markCache holds the index marks of about a thousand million rows at a
@@ -65,6 +72,7 @@ func (c engineConf) server(users string) serverXML {
 		CleaningPool: 4, // the default of 128 threads serves object storage
 		BackupsPath:  c.Backups,
 		EngineGrants: true,
+		KeepFree:     leastFree,
 		MergeTree:    mergeXML{FsyncInsert: 1, FsyncDir: 1},
 	}
 }

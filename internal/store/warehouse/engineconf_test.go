@@ -25,6 +25,8 @@ func TestEngineConf(t *testing.T) {
 		"<mark_cache_size>131072000</mark_cache_size>":                                       string(server), // an eighth, when that is less than 128 MiB
 		"<background_pool_size>3</background_pool_size>":                                     string(server),
 		"<fsync_after_insert>1</fsync_after_insert>":                                         string(server),
+		"<keep_free_space_bytes>16777216</keep_free_space_bytes>":                            string(server),
+		"<auto_statistics_types></auto_statistics_types>":                                    string(server),
 		"<fsync_part_directory>1</fsync_part_directory>":                                     string(server),
 		"<table_engines_require_grant>true</table_engines_require_grant>":                    string(server),
 		"<allowed_path>/b&amp;c</allowed_path>":                                              string(server),

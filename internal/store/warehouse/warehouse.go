@@ -29,7 +29,7 @@ type Config struct {
 	Credentials access.Credentials
 	ReadOnly    *access.Credentials // a second user that can only read; nil: none
 	MaxMemory   uint64              // bytes for the engine; 0: 65 % of the container's limit
-	MinFree     uint64              // bytes under which inserts are refused; 0: see disk.Usage.Floor
+	MinFree     uint64              // bytes under which inserts are refused, at least 16 MiB; 0: see disk.Usage.Floor
 	Backups     string              // directory that BACKUP may write to; empty: none
 	Drain       time.Duration       // how long a stop waits for running statements; 0: 25 s
 	Limits      front.Limits
@@ -59,6 +59,9 @@ type Warehouse struct {
 //
 // libchdb allows one data directory per process.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (_ *Warehouse, err error) {
+	if cfg.MinFree > 0 {
+		cfg.MinFree = max(cfg.MinFree, leastFree)
+	}
 	w := &Warehouse{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
