@@ -28,8 +28,8 @@ const (
 )
 
 // load publishes n events of about 1 KB as collectors do: requests of 20, five to a message. One in twenty is an
-// identify; a customer has some 40 events, and one in three visitors turns out to be a customer known before.
-func load(t testing.TB, js jetstream.JetStream, n int) (messages uint64) {
+// identify; events are those of visitors at random, and one in three visitors turns out to be a customer known before.
+func load(t testing.TB, js jetstream.JetStream, n, visitors int) (messages uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
 	filler := strings.Repeat("lorem ipsum dolor ", 30)
@@ -41,7 +41,7 @@ func load(t testing.TB, js jetstream.JetStream, n int) (messages uint64) {
 			if k > 0 {
 				body.WriteByte(',')
 			}
-			visitor := random.IntN(n/40 + 1)
+			visitor := random.IntN(visitors)
 			common := fmt.Sprintf(`"messageId":"node-%016x-%016x","timestamp":"2026-11-23T09:59:%02d.123Z","anonymousId":"visitor-%030d","context":{"library":{"name":"@segment/analytics-node","version":"2.1.3"},"locale":"de-DE","userAgent":"Mozilla/5.0 (X11; Linux x86_64)"}`,
 				random.Uint64(), i, i%60, visitor)
 			if i%20 == 0 {
@@ -67,7 +67,7 @@ func load(t testing.TB, js jetstream.JetStream, n int) (messages uint64) {
 	return messages
 }
 
-// raw inserts the events of the stream into a table of their own, in batches of 50,000, and gives the time that the
+// raw inserts the events of the stream into a table of their own, in batches as large as those of ingestion, and gives the time that the
 // inserts took.
 func raw(t testing.TB, js jetstream.JetStream, conn driver.Conn) time.Duration {
 	t.Helper()
@@ -118,41 +118,92 @@ func BenchmarkFigureIngest(b *testing.B) {
 	js := newStream(b)
 	store := storetest.StartWarehouse(b, storewarehouse.Config{})
 	conn := warehousetest.Connect(b, store.URL, storetest.User, storetest.Password)
-	last := load(b, js, n)
+	last := load(b, js, n, n/40)
 	for b.Loop() {
-		i := New(Config{Conn: conn, JetStream: js, Rules: func() []identity.Rule {
-			return []identity.Rule{
-				{Type: "userId", Unique: true, Limit: 1, Normalize: identity.Exact}, {Type: "email", Limit: 5, Normalize: identity.Email},
-				{Type: "anonymousId", Limit: 100, Normalize: identity.Exact},
-			}
-		}})
-		ctx, cancel := context.WithCancel(b.Context())
-		ended := make(chan error, 1)
-		began, own, its := time.Now(), storetest.CPU(b, os.Getpid()), storetest.CPU(b, store.Pid())
-		go func() { ended <- i.Run(ctx) }()
-		for i.Stats().Done < last {
-			time.Sleep(time.Millisecond)
-		}
-		took := time.Since(began)
-		own, its = storetest.CPU(b, os.Getpid())-own, storetest.CPU(b, store.Pid())-its
-		cancel()
-		if err := <-ended; err != nil {
-			b.Fatal(err)
-		}
-		if s := i.Stats(); s.Stored != n || s.Failures != 0 {
-			b.Fatalf("stats are %+v, want %d stored", s, n)
-		}
+		took := measured(b, js, conn, store, last, n)
 		bare := raw(b, js, conn)
 		rate, times := n/took.Seconds(), took.Seconds()/bare.Seconds()
-		b.ReportMetric(rate, "events/s")
-		// Of the engine with the stream, and of the warehouse: what is left of a figure on a machine that is busy with
-		// other things.
-		b.ReportMetric(own.Seconds()*1e6/n, "engine-cpu-µs/event")
-		b.ReportMetric(its.Seconds()*1e6/n, "warehouse-cpu-µs/event")
 		b.ReportMetric(n/bare.Seconds(), "raw-rows/s")
 		figure("ingest", rate, "events/s", goalEvents, rate >= goalEvents)
 		figure("ingest-times-raw", times, "times the bare insert", goalTimesRaw, times <= goalTimesRaw)
 	}
+}
+
+// BenchmarkFigureIngestKnown is BenchmarkFigureIngest with the events of random ones of a million visitors, all of whom are
+// known, so that nearly each is one to be looked up. They are some 670,000 customers.
+func BenchmarkFigureIngestKnown(b *testing.B) {
+	const n, visitors = 400_000, 1_000_000
+	js := newStream(b)
+	store := storetest.StartWarehouse(b, storewarehouse.Config{})
+	conn := warehousetest.Connect(b, store.URL, storetest.User, storetest.Password)
+	known := know(b, js, visitors)
+	ingested(b, js, conn, known, func() {})
+	last := known + load(b, js, n, visitors)
+	for b.Loop() {
+		rate := n / measured(b, js, conn, store, last, n).Seconds()
+		figure("ingest-known", rate, "events/s", goalEvents, rate >= goalEvents)
+	}
+}
+
+// know publishes one identify of each visitor.
+func know(t testing.TB, js jetstream.JetStream, visitors int) (messages uint64) {
+	t.Helper()
+	for from := 0; from < visitors; from += 500 {
+		body := []byte(`{"batch":[`)
+		for i := from; i < from+500; i++ {
+			if i > from {
+				body = append(body, ',')
+			}
+			body = fmt.Appendf(body, `{"type":"identify","messageId":"known-%d","anonymousId":"visitor-%030d","userId":"user-%d","traits":{"email":"user%d@example.com"}}`, i, i, i*2/3, i*2/3)
+		}
+		m := stream.Append(nil, stream.Record{Kind: stream.KindBatch, Received: epoch, Source: "web", Party: "First", Body: append(body, `]}`...)})
+		if _, err := js.Publish(t.Context(), stream.Subject("web"), m); err != nil {
+			t.Fatal(err)
+		}
+		messages++
+	}
+	return messages
+}
+
+// measured ingests up to a message and gives the time that it took. It reports the processor time of n events, of the
+// engine with the stream and of the warehouse: what is left of a figure on a machine that is busy with other things.
+func measured(b *testing.B, js jetstream.JetStream, conn driver.Conn, store *storetest.Process, last uint64, n int) (took time.Duration) {
+	b.Helper()
+	began, own, its := time.Now(), storetest.CPU(b, os.Getpid()), storetest.CPU(b, store.Pid())
+	stats := ingested(b, js, conn, last, func() {
+		took = time.Since(began)
+		own, its = storetest.CPU(b, os.Getpid())-own, storetest.CPU(b, store.Pid())-its
+	})
+	if stats.Stored != uint64(n) || stats.Failures != 0 {
+		b.Fatalf("stats are %+v, want %d stored", stats, n)
+	}
+	b.ReportMetric(float64(n)/took.Seconds(), "events/s")
+	b.ReportMetric(own.Seconds()*1e6/float64(n), "engine-cpu-µs/event")
+	b.ReportMetric(its.Seconds()*1e6/float64(n), "warehouse-cpu-µs/event")
+	return took
+}
+
+// ingested runs an ingestion until it has stored a message, and calls done then.
+func ingested(b *testing.B, js jetstream.JetStream, conn driver.Conn, last uint64, done func()) Stats {
+	b.Helper()
+	i := New(Config{Conn: conn, JetStream: js, Rules: func() []identity.Rule {
+		return []identity.Rule{
+			{Type: "userId", Unique: true, Limit: 1, Normalize: identity.Exact}, {Type: "email", Limit: 5, Normalize: identity.Email},
+			{Type: "anonymousId", Limit: 100, Normalize: identity.Exact},
+		}
+	}})
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- i.Run(ctx) }()
+	for i.Stats().Done < last {
+		time.Sleep(time.Millisecond)
+	}
+	done()
+	cancel()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+	return i.Stats()
 }
 
 func figure(name string, value float64, unit string, goal float64, met bool) {

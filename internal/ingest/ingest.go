@@ -67,7 +67,7 @@ type Config struct {
 	Logger *slog.Logger
 	Clock  func() time.Time // default time.Now
 
-	// MaxEvents and MaxBytes of a batch, defaults 50,000 and 32 MiB. A batch ends after the message that passes one.
+	// MaxEvents and MaxBytes of a batch, defaults 100,000 and 64 MiB. A batch ends after the message that passes one.
 	MaxEvents, MaxBytes int
 	// Linger is how long a batch waits for company after its first message. Default 250 ms.
 	Linger time.Duration
@@ -76,8 +76,8 @@ type Config struct {
 // Defaults of Config.
 const (
 	defaultWindow    = 7 * 24 * time.Hour
-	defaultMaxEvents = 50_000
-	defaultMaxBytes  = 32 << 20
+	defaultMaxEvents = 100_000
+	defaultMaxBytes  = 64 << 20
 	defaultLinger    = 250 * time.Millisecond
 )
 
