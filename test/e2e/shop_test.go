@@ -36,6 +36,7 @@ func TestShop(t *testing.T) {
 		{"an event that is sent again counts once", resentTrafficCountsOnce},
 		{"an edit of the YAML changes the receiver", editChangesReceiver},
 		{"deleting the Audience removes its members first", deletionRemovesMembers},
+		{"the commands work", commandsWork},
 		{"nothing runs as root or holds a token that it does not need", podsAreRestricted},
 		{"what is wrong tells a person", wrongThingsTell},
 	} {
