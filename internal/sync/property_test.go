@@ -117,41 +117,38 @@ func attempt(c Config) (report run.Report, ok bool) {
 // Whatever happens to memberships, payloads and deliveries, in whatever modes the runs before were: once runs succeed the
 // receiver has what the mode asks for, and what is sent then is the difference and nothing more.
 func TestAnyScheduleConverges(t *testing.T) {
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			conn := warehousetest.Open(t)
-			w, h := newWorld(t, conn), newHostile(t)
-			base := uint64(0)
-			rapid.Check(t, func(rt *rapid.T) {
-				base += 1000
-				m := newModel(base, w, rapid.IntRange(2, 14).Draw(rt, "people"))
-				h.members, h.names, h.moods = map[string]destination.Operation{}, map[identifier]bool{}, nil
-				h.reset()
-				c := config(t, conn, order(m.audience, h.URL))
-				c.Order.Suppress = []string{m.audience + "-not"}
-				c.PageRows, c.Policy.Tries, c.Policy.Hopeless = 4, 2, 1000
-				draw := rapid.SampledFrom(slices.Concat(modes, []string{mode, mode, mode, mode, mode, mode}))
-				schedule(rt, c, w, h, m, draw)
-				h.moods = nil
-				c.Order.Mode = draw.Draw(rt, "mode of the first run that succeeds")
-				check(rt, c, h, m)
-				c.Order.Mode = mode
-				check(rt, c, h, m)
-				for range rapid.IntRange(0, 5).Draw(rt, "last changes") {
-					m.change(rt, w)
-				}
-				check(rt, c, h, m)
-				c.Order.Drain = true
-				if report, ok := attempt(c); !ok || report.Members != 0 || len(h.held()) != 0 {
-					rt.Fatalf("after a drain (%v, %+v) the receiver holds %v", ok, report, h.held())
-				}
-				identifiersHeld(h.names, h.log)
-				if len(h.names) > 0 {
-					rt.Fatalf("after a drain a tool that knows no ids holds %v", h.names)
-				}
-			})
-		})
-	}
+	conn := warehousetest.Open(t)
+	w, h := newWorld(t, conn), newHostile(t)
+	base := uint64(0)
+	rapid.Check(t, func(rt *rapid.T) {
+		base += 1000
+		mode := rapid.SampledFrom(modes).Draw(rt, "mode")
+		m := newModel(base, w, rapid.IntRange(2, 14).Draw(rt, "people"))
+		h.members, h.names, h.moods = map[string]destination.Operation{}, map[identifier]bool{}, nil
+		h.reset()
+		c := config(t, conn, order(m.audience, h.URL))
+		c.Order.Suppress = []string{m.audience + "-not"}
+		c.PageRows, c.Policy.Tries, c.Policy.Hopeless = 4, 2, 1000
+		draw := rapid.SampledFrom(slices.Concat(modes, []string{mode, mode, mode, mode, mode, mode}))
+		schedule(rt, c, w, h, m, draw)
+		h.moods = nil
+		c.Order.Mode = draw.Draw(rt, "mode of the first run that succeeds")
+		check(rt, c, h, m)
+		c.Order.Mode = mode
+		check(rt, c, h, m)
+		for range rapid.IntRange(0, 5).Draw(rt, "last changes") {
+			m.change(rt, w)
+		}
+		check(rt, c, h, m)
+		c.Order.Drain = true
+		if report, ok := attempt(c); !ok || report.Members != 0 || len(h.held()) != 0 {
+			rt.Fatalf("after a drain (%v, %+v) the receiver holds %v", ok, report, h.held())
+		}
+		identifiersHeld(h.names, h.log)
+		if len(h.names) > 0 {
+			rt.Fatalf("after a drain a tool that knows no ids holds %v", h.names)
+		}
+	})
 }
 
 // schedule runs once or twice with a receiver that has moods, and may kill the run.
