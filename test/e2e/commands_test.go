@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -103,7 +104,7 @@ func (c commandLine) unmerge() {
 		{"type":"track","messageId":"cut-2","event":"Seen","userId":"u-cut","anonymousId":"d-lent"}]}`)
 	await(c.t, time.Minute, func(context.Context) (string, error) {
 		if out, err := c.try("profile", "anonymousId:d-lent", "--platform", "shop"); err != nil {
-			return out, nil
+			return fmt.Sprintf("%s (%v)", out, err), nil
 		}
 		return "", nil
 	})
