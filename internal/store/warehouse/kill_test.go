@@ -114,9 +114,18 @@ func TestKillsLoseAndDoubleNothing(t *testing.T) {
 		})
 	}
 	for range kills {
-		time.Sleep(time.Duration(20+random.IntN(250)) * time.Millisecond)
+		before := acknowledged.Load()
+		for deadline := time.Now().Add(20 * time.Second); acknowledged.Load() == before && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond) // a busy machine takes its time, and a kill has to find batches under way
+		}
+		time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
 		p.Kill(t)
 		p.Start(t)
+		if random.IntN(3) == 0 { // as soon as it is back
+			time.Sleep(time.Duration(random.IntN(50)) * time.Millisecond)
+			p.Kill(t)
+			p.Start(t)
+		}
 	}
 	stop()
 	writers.Wait()
