@@ -103,7 +103,7 @@ func (c commandLine) unmerge() {
 	c.send(`{"batch":[{"type":"identify","messageId":"cut-1","userId":"u-cut","anonymousId":"d-own"},
 		{"type":"track","messageId":"cut-2","event":"Seen","userId":"u-cut","anonymousId":"d-lent"}]}`)
 	await(c.t, time.Minute, func(context.Context) (string, error) {
-		if out, err := c.try("profile", "anonymousId:d-lent", "--platform", "shop"); err != nil {
+		if out, err := c.try("profile", "get", "anonymousId:d-lent", "--platform", "shop"); err != nil {
 			return fmt.Sprintf("%s (%v)", out, err), nil
 		}
 		return "", nil
@@ -112,7 +112,7 @@ func (c commandLine) unmerge() {
 		var answer struct {
 			ID string `json:"id"`
 		}
-		must(c.t, json.Unmarshal([]byte(c.run("profile", identifier, "--platform", "shop", "-o", "json")), &answer))
+		must(c.t, json.Unmarshal([]byte(c.run("profile", "get", identifier, "--platform", "shop", "-o", "json")), &answer))
 		return answer.ID
 	}
 	if own, lent := profile("anonymousId:d-own"), profile("anonymousId:d-lent"); own != lent {
