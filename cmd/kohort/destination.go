@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -157,7 +158,7 @@ func (t destinationTest) job(ctx context.Context, objects client.Client, namespa
 	}
 	return sync.Test{
 		Name: sync.TestName(name, rand.String(5)), Sync: s, Destination: d,
-		HasRecord: t.audience == "", Send: t.send, Remove: t.remove,
+		HasRecord: t.audience == "", Send: t.send, Remove: t.remove, Slot: time.Now(),
 	}, nil
 }
 
@@ -201,7 +202,8 @@ func showRehearsal(out io.Writer, name string, answer []byte, output string) err
 				fmt.Fprintf(out, "answer: %s\n\n", printable(e.Answer))
 			}
 		}
-		fmt.Fprintln(out, strings.TrimRight(strings.Join([]string{r.Outcome + ":", printable(r.Reason), printable(r.Message)}, " "), ": "))
+		said := strings.Join(strings.Fields(printable(r.Reason)+" "+printable(r.Message)), " ")
+		fmt.Fprintln(out, strings.TrimRight(r.Outcome+": "+said, ": "))
 	}
 	if r.Outcome == "NotSent" || r.Outcome == "Delivered" {
 		return nil

@@ -37,7 +37,8 @@ type Test struct {
 	HasRecord   bool // in a Secret; otherwise a member of the audience is taken
 	Send        bool
 	Remove      bool
-	Image       string // of the connector
+	Slot        time.Time // the moment that stands for that of a run
+	Image       string    // of the connector
 }
 
 // TestName is the name of a test, of which more than one may run.
@@ -48,6 +49,7 @@ func TestName(destination, tag string) string {
 // Job builds it.
 func (t Test) Job() (*batchv1ac.JobApplyConfiguration, error) {
 	order := run.TestOrder{SyncOrder: Order(t.Sync, t.Destination), Send: t.Send, Remove: t.Remove}
+	order.Slot = t.Slot.UTC().Truncate(time.Second)
 	env, err := workload.Order(order)
 	if err != nil {
 		return nil, fmt.Errorf("building the test %s: %w", t.Name, err)

@@ -103,7 +103,7 @@ func evaluated(d *v1alpha1.Destination) Facts {
 }
 
 func TestGoldenOfATest(t *testing.T) {
-	job, err := Test{Name: TestName("mailer", "x7k2p"), Sync: vip(), Destination: signed(), HasRecord: true, Send: true, Image: "connector:1"}.Job()
+	job, err := Test{Name: TestName("mailer", "x7k2p"), Sync: vip(), Destination: signed(), HasRecord: true, Send: true, Slot: start.Slot, Image: "connector:1"}.Job()
 	if err != nil {
 		t.Fatal(err)
 	}
