@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// maxAgain bounds the events of one record that is mapped again, in bytes: they are let in by one message of the stream.
-const maxAgain = 4 << 20
+// maxAgain bounds the events of one record that is mapped again, in bytes. They are let in by one message of the stream, as a
+// text in JSON, where a byte may take six.
+const maxAgain = 1 << 20
 
 // Again maps a record of quarantine: record is its [Record] as JSON, raw its text. It gives a JSON list of the events that
 // were refused, empty when the mapping leaves them out now. The error is a *Fault when they cannot be taken yet.

@@ -3,6 +3,7 @@ package mapping
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -85,6 +86,7 @@ func TestAgainTakesWhatWasRefused(t *testing.T) {
 		{"none", `{"format":"json"}`, `[]`, ""},
 		{"one that is refused still", `{"format":"json","refused":[1]}`, `["a",""]`, "NoIdentifier: event 1 of the record: the event says nothing about whose it is; set userId, anonymousId, context.externalIds, or a trait that identifies such as traits.email"},
 		{"one that was taken may be refused now", `{"format":"json","refused":[0]}`, `["a",""]`, "a"},
+		{"more than one message takes", `{"format":"json"}`, "[" + strings.Repeat(`"`+strings.Repeat("u", 400)+`",`, 2500) + `"u"]`, "RecordTooLarge: its events have more than 1048576 bytes; run the Source again"},
 		{"what was kept is broken", `{`, `["a"]`, "MappingFailed: what was kept of the record cannot be read (unexpected end of JSON input); run the Source again"},
 		{"the text is broken", `{"format":"json"}`, `[`, "InvalidJSON: the record is not JSON: unexpected EOF"},
 	} {
