@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"kohort.dev/kohort/internal/identity"
 )
 
@@ -56,20 +58,25 @@ func (a *api) explain(ctx context.Context, r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// chain explains identifiers as a person writes them.
-func (a *api) chain(ctx context.Context, from, to identity.Identifier) ([]identity.Link, error) {
+// known gives the rules of the Platform's identifiers, and the warehouse that holds them.
+func (a *api) known(ctx context.Context) ([]identity.Rule, driver.Conn, error) {
 	platform, err := a.objects.get(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if platform == nil {
-		return nil, errNoPlatform
+		return nil, nil, errNoPlatform
 	}
 	conn, err := a.store.get()
+	return identityRules(platform), conn, err
+}
+
+// chain explains identifiers as a person writes them.
+func (a *api) chain(ctx context.Context, from, to identity.Identifier) ([]identity.Link, error) {
+	rules, conn, err := a.known(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rules := identityRules(platform)
 	from.Value, to.Value = normalised(rules, from.Type, from.Value), normalised(rules, to.Type, to.Value)
 	return identity.Explain(ctx, conn, from, to)
 }

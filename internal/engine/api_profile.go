@@ -146,18 +146,11 @@ func (a *api) read(ctx context.Context, r *http.Request, want profile.Want) (dri
 	if !ok || kind == "" || value == "" || len(value) > maxIdentifier {
 		return nil, nil, refusal{http.StatusBadRequest, "BadIdentifier", "write {type}:{value}, such as userId:42 or email:ada@example.com, the value at most 1024 bytes"}
 	}
-	platform, err := a.objects.get(ctx)
+	rules, conn, err := a.known(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if platform == nil {
-		return nil, nil, errNoPlatform
-	}
-	conn, err := a.store.get()
-	if err != nil {
-		return nil, nil, err
-	}
-	known, err := a.finder.Find(ctx, conn, profile.Key{Type: kind, Value: normalised(identityRules(platform), kind, value)})
+	known, err := a.finder.Find(ctx, conn, profile.Key{Type: kind, Value: normalised(rules, kind, value)})
 	if err != nil {
 		return nil, nil, err
 	}

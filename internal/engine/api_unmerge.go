@@ -37,18 +37,10 @@ func (a *api) unmerge(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	platform, err := a.objects.get(ctx)
+	rules, conn, err := a.known(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if platform == nil {
-		return nil, errNoPlatform
-	}
-	conn, err := a.store.get()
-	if err != nil {
-		return nil, err
-	}
-	rules := identityRules(platform)
 	c.Value, c.From.Value = normalised(rules, c.Type, c.Value), normalised(rules, c.From.Type, c.From.Value)
 	answer := Unmerged{DryRun: dryRun}
 	if answer.Profiles, err = unmerge.Preview(ctx, conn, rules, c); err != nil {
